@@ -1,0 +1,215 @@
+"""Folded inference against the plain form, and the choice between them."""
+
+import pytest
+import torch
+from detectron2.layers import Conv2d
+from fvcore.nn import FlopCountAnalysis
+from srnet.layers import NonLocal, SqueezeReasoning, conv_after_context
+from srnet.layers.folding import Cost, folds, reconstruction_costs
+from srnet.layers.squeeze_reasoning import second_moments
+from torch import nn
+
+each_squeeze = pytest.mark.parametrize("squeeze", ["gap", "ghp"])
+
+
+class Pair(nn.Module):
+    """SR and a convolution with batch norm and ReLU, as in the FCN head."""
+
+    def __init__(self, squeeze="ghp", channels=24, reduction=2, norm=None, **conv):
+        super().__init__()
+        torch.manual_seed(0)
+        self.context = SqueezeReasoning(
+            channels, reduction=reduction, num_nodes=3, squeeze=squeeze, norm=norm
+        )
+        nn.init.normal_(self.context.conv_r.weight)
+        conv = {"kernel_size": 3, "padding": 1, "bias": False} | conv
+        batch_norm = nn.BatchNorm2d(16)
+        for tensor in (batch_norm.weight, batch_norm.bias, batch_norm.running_mean):
+            nn.init.normal_(tensor)
+        self.conv = Conv2d(channels, 16, norm=batch_norm, activation=nn.ReLU(), **conv)
+        self.eval()
+
+    def forward(self, x):
+        return conv_after_context(self.context, self.conv, x)
+
+
+@torch.no_grad()
+def both(pair, x):
+    pair.context.fold = True
+    folded = pair(x)
+    pair.context.fold = None
+    return folded, pair.conv(pair.context(x))
+
+
+@each_squeeze
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+@pytest.mark.parametrize(
+    "conv",
+    [
+        {},
+        {"kernel_size": 1, "padding": 0, "bias": True},
+        {"dilation": 2, "padding": 2, "stride": 2},
+        {"kernel_size": (1, 3), "padding": (0, 1)},
+        {"padding": "same"},
+    ],
+)
+@pytest.mark.parametrize("shape", [(1, 24, 9, 13), (3, 24, 5, 4)])
+def test_folded_is_plain(squeeze, reduction, conv, shape):
+    pair = Pair(squeeze, reduction=reduction, **conv).double()
+    folded, plain = both(pair, torch.randn(shape, dtype=torch.double))
+    torch.testing.assert_close(folded, plain, rtol=1e-10, atol=1e-10)
+
+
+@each_squeeze
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1)])
+def test_tiny_maps(squeeze, size):
+    pair = Pair(squeeze, norm=nn.LayerNorm).double()
+    folded, plain = both(pair, torch.randn(2, 24, *size, dtype=torch.double))
+    torch.testing.assert_close(folded, plain)
+
+
+@each_squeeze
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("how", ["autocast", "autocast half input", "module"])
+def test_half_precision_is_as_exact_as_plain(squeeze, dtype, how):
+    pair = Pair(squeeze)
+    x = torch.randn(2, 24, 16, 16)
+    expected = both(pair, x)[1]
+    if how == "module":
+        folded, plain = both(pair.to(dtype), x.to(dtype))
+    else:
+        with torch.autocast("cpu", dtype):
+            folded, plain = both(pair, x.to(dtype) if "half" in how else x)
+    assert folded.dtype == plain.dtype
+    ours, theirs = ((y.float() - expected).norm() / expected.norm() for y in (folded, plain))
+    assert ours < 1.5 * theirs + 1e-3
+
+
+def test_half_precision_does_not_overflow():
+    """The second moments of such a map are beyond fp16, its scales and output are not."""
+    pair = Pair("ghp", reduction=1, norm=nn.LayerNorm)
+    nn.init.normal_(pair.context.conv_r.weight, std=1e-3)
+    x = 300 + torch.randn(1, 24, 8, 8)
+    with torch.autocast("cpu", torch.float16):
+        folded, _ = both(pair, x)
+    assert folded.isfinite().all()
+
+
+@each_squeeze
+def test_channels_last(squeeze):
+    pair = Pair(squeeze).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 24, 8, 8)
+    folded, plain = both(pair, x.to(memory_format=torch.channels_last))
+    assert folded.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(folded, plain, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(folded, both(pair, x)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_pass_at_inference():
+    pair = Pair("gap").double()
+    x = torch.randn(2, 24, 5, 5, dtype=torch.double, requires_grad=True)
+    gradients = []
+    for fold in (True, False):
+        pair.context.fold = fold
+        gradients.append(torch.autograd.grad(pair(x).square().sum(), x)[0])
+    torch.testing.assert_close(*gradients)
+
+
+def test_second_moments():
+    x = torch.randn(2, 10, 3, 5, dtype=torch.double)
+    expected = torch.einsum("nchw,ndhw->ncd", x, x) / 15
+    torch.testing.assert_close(second_moments(x), expected)
+    torch.testing.assert_close(second_moments(x[:, :3]), expected[:, :3, :3])
+
+
+def head(squeeze="gap", size=96, images=1):
+    """The paper's: 512 channels before a 3x3 convolution; weights that are never computed with."""
+    with torch.device("meta"):
+        context = SqueezeReasoning(512, squeeze=squeeze).eval()
+        conv = nn.Conv2d(512, 512, 3, padding=1)
+        return context, conv, torch.empty(images, 512, size, size)
+
+
+@each_squeeze
+def test_the_cheaper_form_is_chosen(squeeze):
+    assert folds(*head(squeeze))
+    assert not folds(*head(squeeze, size=16))
+    # Each image has a weight of its own.
+    assert folds(*head(squeeze, images=4))
+    assert not folds(*head(squeeze, size=16, images=4))
+
+
+def test_costs_are_those_of_the_paper():
+    """Plain SR is Table IV's 2.43 and 3.64 G; the weight takes 2 x 512 x 9 x 512 x 256."""
+    context, conv, x = head("gap")
+    plain, folded = reconstruction_costs(context, conv, x.shape)
+    assert plain.products / 1e9 == pytest.approx(2.43, rel=0.01)
+    assert folded.products == 2 * 512 * 9 * 512 * 256
+    context, conv, x = head("ghp")
+    plain, folded = reconstruction_costs(context, conv, x.shape)
+    assert plain.products / 1e9 == pytest.approx(3.64, rel=0.01)
+    moments = 96 * 96 * 512 * 512 * 10 // 16 + 512 * 512 * 256
+    assert folded.products == 2 * 512 * 9 * 512 * 256 + moments
+    assert Cost(3, 1).total == 19
+
+
+def test_the_choice_can_be_made_by_hand():
+    context, conv, x = head(size=16)
+    context.fold = True
+    assert folds(context, conv, x)
+    assert not folds(context.train(), conv, x)
+    context, conv, x = head()
+    context.fold = False
+    assert not folds(context, conv, x)
+
+
+def test_what_cannot_fold_runs_plain():
+    context, conv, x = head()
+    assert not folds(context.train(), conv, x)
+    context.eval()
+    assert not folds(context, nn.Conv2d(512, 512, 3, groups=2), x)
+    assert not folds(context, nn.Conv2d(512, 512, 3, padding=1, padding_mode="reflect"), x)
+    assert not folds(context, conv, x[:0])
+    assert not folds(NonLocal(512), conv, x)
+    small = torch.randn(1, 8, 3, 3)
+    conv, other = nn.Conv2d(8, 4, 1), NonLocal(8)
+    assert torch.equal(conv_after_context(None, conv, small), conv(small))
+    assert torch.equal(conv_after_context(other, conv, small), conv(other(small)))
+
+
+def test_flops_are_counted_in_the_plain_form():
+    pair = Pair()
+    x = torch.randn(1, 24, 256, 256)
+    assert folds(pair.context, pair.conv, x)
+    flops = FlopCountAnalysis(pair, x).unsupported_ops_warnings(False)
+    assert flops.by_module()["context"] > 3 * 24 * 12 * 256 * 256
+
+
+@each_squeeze
+def test_compiles_for_several_sizes(squeeze):
+    pair = Pair(squeeze)
+    compiled = torch.compile(pair, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        # Plain on a small map, folded on a large one.
+        for shape in ((2, 24, 4, 4), (2, 24, 40, 50), (2, 24, 48, 31)):
+            x = torch.randn(shape)
+            torch.testing.assert_close(compiled(x), pair(x), rtol=1e-4, atol=1e-4)
+
+
+@each_squeeze
+def test_exports(squeeze):
+    pair = Pair(squeeze)
+    convolutions = {}
+    for name, free in {"fixed": (), "any size": (2, 3), "any batch": (0, 2, 3)}.items():
+        dims = {i: torch.export.Dim.DYNAMIC for i in free}
+        x = torch.randn(2, 24, 40, 50)
+        program = torch.export.export(pair, (x,), dynamic_shapes=(dims,))
+        if free:
+            x = torch.randn(2, 24, 33, 57)
+        if 0 in free:
+            x = torch.randn(3, 24, 33, 57)
+        with torch.no_grad():
+            torch.testing.assert_close(program.module()(x), pair(x), rtol=1e-4, atol=1e-4)
+        convolutions[name] = sum("conv2d" in str(node.target) for node in program.graph.nodes)
+    # Two images fold to two convolutions; with b, c and W_R there are more.
+    assert convolutions == {"fixed": 2, "any size": 2, "any batch": 4 if squeeze == "ghp" else 3}

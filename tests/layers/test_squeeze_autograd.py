@@ -1,0 +1,185 @@
+"""The lean backward pass of SR against autograd's, and the memory that it saves."""
+
+import copy
+
+import pytest
+import torch
+from srnet.layers import SqueezeExcitation, SqueezeReasoning
+from srnet.layers.memory import activation_bytes
+from srnet.layers.precision import mean_over_positions
+from torch import nn
+
+each_squeeze = pytest.mark.parametrize("squeeze", ["gap", "ghp"])
+
+
+def trained(squeeze="ghp", channels=24, **options):
+    torch.manual_seed(0)
+    module = SqueezeReasoning(channels, num_nodes=4, squeeze=squeeze, **options)
+    nn.init.normal_(module.conv_r.weight)
+    # Away from the kinks of the ReLU, where half precision would fall on either side.
+    nn.init.uniform_(module.conv_b.weight, 0, 0.3)
+    return module
+
+
+def plain(module, x):
+    """Eq. 4 and 7 in the operations that autograd knows."""
+    b = module.conv_b(x)
+    vector = mean_over_positions(b, module.conv_c(x) if module.conv_c is not None else None)
+    scales = module.reason(vector).to(b.dtype)
+    return module.conv_r(b * scales[:, :, None, None]) + x
+
+
+def gradients(run, module, x):
+    """Output and gradients of the input and the parameters, for one random loss."""
+    module.zero_grad()
+    x = x.detach().requires_grad_()
+    y = run(x)
+    y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y))
+    return [y.detach(), x.grad, *(p.grad.clone() for p in module.parameters())]
+
+
+def assert_same(results, expected, **tolerance):
+    for result, one in zip(results, expected, strict=True):
+        torch.testing.assert_close(result, one, check_stride=False, **tolerance)
+
+
+@each_squeeze
+@pytest.mark.parametrize("norm", [None, nn.LayerNorm])
+@pytest.mark.parametrize("shape", [(2, 24, 5, 7), (1, 24, 1, 1), (3, 24, 1, 9)])
+def test_gradients_are_autograds(squeeze, norm, shape):
+    module = trained(squeeze, norm=norm).double()
+    x = torch.randn(shape, dtype=torch.double)
+    assert_same(gradients(module, module, x), gradients(lambda x: plain(module, x), module, x))
+
+
+@each_squeeze
+def test_gradients_are_the_finite_differences(squeeze):
+    module = trained(squeeze, channels=8).double()
+    names, parameters = zip(*module.named_parameters(), strict=True)
+
+    def run(x, *values):
+        return torch.func.functional_call(module, dict(zip(names, values, strict=True)), (x,))
+
+    x = torch.randn(2, 8, 2, 3, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(run, (x, *parameters))
+
+
+@each_squeeze
+@pytest.mark.parametrize("frozen", ["", "conv_b", "conv_c", "conv_r", "conv_b conv_c", "reasoning"])
+@pytest.mark.parametrize("input_needs", [True, False])
+def test_what_is_frozen_gets_no_gradient(squeeze, frozen, input_needs):
+    results = []
+    for run in (lambda m, x: m(x), plain):
+        module = trained(squeeze).double()
+        for name in frozen.split():
+            if getattr(module, name) is not None:
+                getattr(module, name).requires_grad_(False)
+        x = torch.randn(2, 24, 3, 5, dtype=torch.double, requires_grad=input_needs)
+        run(module, x).square().sum().backward()
+        results.append({name: p.grad for name, p in module.named_parameters()} | {"x": x.grad})
+    assert {n for n, g in results[0].items() if g is None} == {
+        n for n, g in results[1].items() if g is None
+    }
+    for name, gradient in results[1].items():
+        if gradient is not None:
+            torch.testing.assert_close(results[0][name], gradient)
+
+
+@each_squeeze
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("half_input", [True, False])
+def test_autocast(squeeze, dtype, half_input):
+    """As near to the gradients in fp32 as those of autograd under the same autocast."""
+    module = trained(squeeze)
+    x = torch.randn(2, 24, 16, 16)
+    expected = gradients(module, module, x)
+
+    def under_autocast(run):
+        def forward(x):
+            with torch.autocast("cpu", dtype):
+                return run(x)
+
+        return gradients(forward, module, x.to(dtype) if half_input else x)
+
+    lean = under_autocast(module)
+    reference = under_autocast(lambda x: plain(module, x))
+    assert [t.dtype for t in lean] == [t.dtype for t in reference]
+    for ours, theirs, exact in zip(lean, reference, expected, strict=True):
+        error = (ours.float() - exact).norm() / exact.norm()
+        assert error < 1.5 * (theirs.float() - exact).norm() / exact.norm() + 1e-3
+
+
+@each_squeeze
+def test_channels_last(squeeze):
+    module = trained(squeeze)
+    x = torch.randn(2, 24, 5, 7)
+    expected = gradients(module, module, x)
+    module = module.to(memory_format=torch.channels_last)
+    results = gradients(module, module, x.to(memory_format=torch.channels_last))
+    assert results[0].is_contiguous(memory_format=torch.channels_last)
+    assert results[1].is_contiguous(memory_format=torch.channels_last)
+    assert_same(results, expected)
+
+
+def test_compiles_with_its_backward():
+    # Without a C++ compiler: the graphs of both passes are what matters here.
+    module = trained()
+    x = torch.randn(2, 24, 5, 7)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    assert_same(gradients(compiled, module, x), gradients(module, module, x))
+
+
+def test_distributed_data_parallel(tmp_path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    try:
+        module = trained()
+        parallel = nn.parallel.DistributedDataParallel(copy.deepcopy(module))
+        x = torch.randn(2, 24, 5, 7)
+        assert_same(gradients(parallel, parallel, x), gradients(module, module, x))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_gradient_checkpointing_around_it():
+    module = trained()
+    x = torch.randn(2, 24, 5, 7)
+
+    def run(x):
+        return torch.utils.checkpoint.checkpoint(module, x, use_reentrant=False)
+
+    assert_same(gradients(run, module, x), gradients(module, module, x))
+
+
+def test_a_second_derivative_is_refused():
+    x = torch.randn(1, 24, 3, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(trained()(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize(("squeeze", "paper"), [("gap", 82.31), ("ghp", 110.75)])
+def test_memory_is_below_the_papers(squeeze, paper):
+    """Table IV, in MB: a map of 512 channels is 18.87, and SE has 18.88."""
+    x = torch.randn(1, 512, 96, 96)
+    megabytes = activation_bytes(SqueezeReasoning(512, squeeze=squeeze), x) / 1e6
+    assert x.nbytes / 1e6 <= megabytes < 18.88 < paper
+    plain_module = trained(squeeze, channels=512)
+    plain_module.forward = lambda x: plain(plain_module, x)
+    assert activation_bytes(plain_module, x) / 1e6 > (28 if squeeze == "gap" else 46)
+
+
+def test_memory_is_what_autograd_holds():
+    x = torch.randn(2, 8, 4, 4)
+    maps = x.nbytes
+    assert activation_bytes(nn.Identity(), x) == 0
+    assert activation_bytes(nn.ReLU(), x) == maps
+    # The output of a convolution; its input is the layer's before.
+    assert activation_bytes(nn.Conv2d(8, 16, 1), x) == 2 * maps
+    # Input and output of a product: both factors, then the result.
+    two = nn.Sequential(nn.ReLU(), nn.Conv2d(8, 8, 1, bias=False), nn.Sigmoid())
+    assert activation_bytes(two, x) == 2 * maps
+    # The gate of SE is a vector.
+    assert maps < activation_bytes(SqueezeExcitation(8, reduction=2), x) < 1.5 * maps
+    assert activation_bytes(nn.ReLU().to("meta"), x.to("meta")) == maps
