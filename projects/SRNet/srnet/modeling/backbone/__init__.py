@@ -1,0 +1,23 @@
+"""Backbones, registered in Detectron2's BACKBONE_REGISTRY."""
+
+from .dfnet import DFNet, build_dfnet_backbone
+from .resnet import (
+    build_dfnet_context_backbone,
+    build_resnet_context_backbone,
+    build_resnet_context_fpn_backbone,
+    build_resnet_deeplab_context_backbone,
+    insert_context,
+)
+from .wider_resnet import WiderResNet38, build_wider_resnet_backbone
+
+__all__ = [
+    "DFNet",
+    "WiderResNet38",
+    "build_dfnet_backbone",
+    "build_dfnet_context_backbone",
+    "build_resnet_context_backbone",
+    "build_resnet_context_fpn_backbone",
+    "build_resnet_deeplab_context_backbone",
+    "build_wider_resnet_backbone",
+    "insert_context",
+]

@@ -1,0 +1,143 @@
+"""The meta-architecture of the image classifiers (section IV-E)."""
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from torch import nn
+
+
+@META_ARCH_REGISTRY.register()
+class ImageClassifier(nn.Module):
+    """A backbone, the mean over the positions of its last map, and a linear layer.
+
+    Args:
+        backbone: any backbone of Detectron2's registry.
+        in_feature: the map to classify.
+        num_classes: number of classes.
+        pixel_mean: mean of each channel of the image, on the scale of 0 to 255.
+        pixel_std: standard deviation of each channel, on the same scale.
+        label_smoothing: the share of the target that is spread over all classes.
+
+    Raises:
+        ValueError: the backbone does not return ``in_feature``, or there are less than 2 classes.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        in_feature: str,
+        num_classes: int,
+        pixel_mean: tuple[float, ...],
+        pixel_std: tuple[float, ...],
+        label_smoothing: float = 0.0,
+    ):
+        super().__init__()
+        shapes = backbone.output_shape()
+        if in_feature not in shapes:
+            raise ValueError(
+                f"MODEL.CLASSIFIER.IN_FEATURE={in_feature!r} is not what the backbone returns: "
+                f"{', '.join(shapes)}"
+            )
+        if num_classes < 2:
+            raise ValueError(f"MODEL.CLASSIFIER.NUM_CLASSES={num_classes} must be 2 or more")
+        self.backbone = backbone
+        self.in_feature = in_feature
+        self.label_smoothing = label_smoothing
+        self.linear = nn.Linear(shapes[in_feature].channels, num_classes)
+        # As Detectron2's ResNet (Goyal et al., Accurate, Large Minibatch SGD, section 5.1).
+        nn.init.normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg):
+        """Build the backbone, and read `MODEL.CLASSIFIER`."""
+        return {
+            "backbone": build_backbone(cfg),
+            "in_feature": cfg.MODEL.CLASSIFIER.IN_FEATURE,
+            "num_classes": cfg.MODEL.CLASSIFIER.NUM_CLASSES,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "label_smoothing": cfg.MODEL.CLASSIFIER.LABEL_SMOOTHING,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.pixel_mean.device
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Map normalised images (N, 3, H, W) to logits (N, classes)."""
+        features = self.backbone(images)[self.in_feature]
+        return self.linear(features.mean((2, 3)))
+
+    def forward(self, batched_inputs: list[dict]):
+        """Compute the loss in training, logits otherwise.
+
+        Args:
+            batched_inputs: what the mapper makes: "image" (3, H, W), of one size, on the scale of 0
+                to 255; in training "class_index", or "target" (classes,), a distribution over the
+                classes.
+
+        Returns:
+            A dict with the loss, or a list with ``{"logits": (classes,)}`` an image.
+        """
+        if not batched_inputs and not self.training:
+            return []  # a batch of images that could not be read
+        images = torch.stack([x["image"] for x in batched_inputs]).to(self.device)
+        logits = self.logits((images - self.pixel_mean) / self.pixel_std)
+        if not self.training:
+            return [{"logits": row} for row in logits.float()]
+        if "target" in batched_inputs[0]:
+            target = torch.stack([x["target"] for x in batched_inputs])
+        else:
+            target = torch.tensor([x["class_index"] for x in batched_inputs])
+        loss = F.cross_entropy(
+            logits.float(), target.to(self.device), label_smoothing=self.label_smoothing
+        )
+        return {"loss_cls": loss}
+
+    def check_weights(self, incompatible) -> None:
+        """Refuse the weights of another architecture.
+
+        A linear layer for other classes is what fine-tuning has, and context modules may be new:
+        those are only logged.
+
+        Args:
+            incompatible: what a checkpointer reports of a loaded checkpoint, with `missing_keys`,
+                `unexpected_keys` and `incorrect_shapes`.
+
+        Raises:
+            RuntimeError: the backbone's weights do not fit; the message says which.
+        """
+        counter = "num_batches_tracked"  # of a batch norm, and of no use
+        missing = [
+            k
+            for k in incompatible.missing_keys
+            if k.startswith("backbone.") and ".context." not in k and not k.endswith(counter)
+        ]
+        shapes = [k for k, *_ in incompatible.incorrect_shapes if k.startswith("backbone.")]
+        # Weights of a bare backbone have no prefix; those of a detector have other heads.
+        parts = {name for name, _ in self.backbone.named_children()}
+        unexpected = [
+            k
+            for k in incompatible.unexpected_keys
+            if parts & set(k.split(".")[:3]) and not k.endswith(counter)
+        ]
+        problems = []
+        for what, keys in (
+            ("are missing in it", missing),
+            ("have another shape in it", shapes),
+            ("of its own have no place in the model", unexpected),
+        ):
+            if keys:
+                problems.append(f"{len(keys)} parameters {what}, as {keys[0]}")
+        if problems:
+            raise RuntimeError(
+                "it is of another architecture than MODEL.BACKBONE and MODEL.CONTEXT describe: "
+                + "; ".join(problems)
+            )

@@ -1,0 +1,96 @@
+"""The FCN head of section III-D.1: the context module between two 3x3 convolutions."""
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from torch import nn
+
+from srnet.layers import conv_after_context
+
+from ..context import build_context, context_channels
+from .base import SemanticHead
+from .blocks import conv_norm_relu, pixel_classifier
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class FCNHead(SemanticHead):
+    """3x3 conv, context module, 3x3 conv, classifier; and an auxiliary head on an earlier feature.
+
+    With ``conv_dim=0`` only the classifier remains: the plain "dilated FCN" row of Table IV.
+
+    Args:
+        input_shape: shapes of the backbone's features.
+        in_feature: the feature the head works on.
+        conv_dim: channels of both convolutions, 512 in the paper.
+        context: the context module between them, None for none.
+        context_out: channels that come out of the context module.
+        aux_in_feature: the feature of the auxiliary head, empty for no such head.
+        norm: name of the norm, as Detectron2's `get_norm` takes it.
+        arguments: those of :class:`SemanticHead`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        in_feature: str,
+        conv_dim: int = 512,
+        context: nn.Module | None = None,
+        context_out: int | None = None,
+        aux_in_feature: str = "",
+        norm: str = "SyncBN",
+        **arguments,
+    ):
+        super().__init__(**arguments)
+        self.in_feature = in_feature
+        self.aux_in_feature = aux_in_feature
+        channels = input_shape[in_feature].channels
+        self.conv1 = self.context = self.conv2 = None
+        if conv_dim:
+            self.conv1 = conv_norm_relu(channels, conv_dim, 3, norm)
+            self.context = context
+            self.conv2 = conv_norm_relu(context_out or conv_dim, conv_dim, 3, norm)
+            channels = conv_dim
+        self.classifier = pixel_classifier(channels, self.num_classes)
+        self.aux = None
+        if aux_in_feature:
+            channels = input_shape[aux_in_feature].channels
+            self.aux = nn.Sequential(
+                conv_norm_relu(channels, channels // 4, 3, norm),
+                pixel_classifier(channels // 4, self.num_classes),
+            )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        """Read `MODEL.SEM_SEG_HEAD` and `MODEL.CONTEXT`."""
+        head = cfg.MODEL.SEM_SEG_HEAD
+        if len(head.IN_FEATURES) != 1:
+            raise ValueError(f"FCNHead takes one of IN_FEATURES, got {head.IN_FEATURES}")
+        context = None
+        if head.CONVS_DIM:
+            context = build_context(cfg.MODEL.CONTEXT, head.CONVS_DIM, norm=head.NORM)
+        elif cfg.MODEL.CONTEXT.NAME:
+            raise ValueError("MODEL.CONTEXT stands between two convolutions: CONVS_DIM is 0")
+        return {
+            "input_shape": input_shape,
+            "in_feature": head.IN_FEATURES[0],
+            "conv_dim": head.CONVS_DIM,
+            "context": context,
+            "context_out": context_channels(context, head.CONVS_DIM),
+            "aux_in_feature": head.AUX_IN_FEATURE,
+            "norm": head.NORM,
+            **cls.base_arguments(cfg),
+        }
+
+    def predict(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Map features to logits (N, classes, h, w), at the stride of `in_feature`."""
+        x = features[self.in_feature]
+        if self.conv1 is not None:
+            x = conv_after_context(self.context, self.conv2, self.conv1(x))
+        return self.classifier(x)
+
+    def predict_auxiliary(self, features: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        """Logits of the auxiliary head."""
+        return None if self.aux is None else self.aux(features[self.aux_in_feature])
