@@ -1,0 +1,48 @@
+"""Datasets and how their images become batches. Importing this package registers the datasets."""
+
+import os
+
+from .ade20k import register_all_ade20k
+from .camvid import register_all_camvid
+from .cityscapes import register_all_cityscapes
+from .classification_mapper import ClassificationMapper
+from .image_classes import (
+    check_class_folders,
+    register_all_imagenet,
+    register_image_folders,
+)
+from .image_folder import ImageFolder, load_image_folder
+from .loader import build_test_loader, build_train_loader, start_at_iteration
+from .mappers import build_mapper
+from .pascal_context import register_all_pascal_context
+from .scenes import register_all_scenes
+from .semantic_mapper import SemanticSegmentationMapper, build_semantic_augmentation
+
+# As in Detectron2: the folder that holds the datasets.
+_root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
+register_all_ade20k(_root)
+register_all_camvid(_root)
+register_all_cityscapes(_root)
+register_all_imagenet(_root)
+register_all_pascal_context(_root)
+register_all_scenes(_root)
+
+__all__ = [
+    "ClassificationMapper",
+    "ImageFolder",
+    "SemanticSegmentationMapper",
+    "build_mapper",
+    "build_semantic_augmentation",
+    "build_test_loader",
+    "build_train_loader",
+    "check_class_folders",
+    "load_image_folder",
+    "register_all_ade20k",
+    "register_all_camvid",
+    "register_all_cityscapes",
+    "register_all_imagenet",
+    "register_all_pascal_context",
+    "register_all_scenes",
+    "register_image_folders",
+    "start_at_iteration",
+]

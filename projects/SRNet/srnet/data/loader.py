@@ -1,0 +1,153 @@
+"""Training data as one stream, whatever the number of processes, workers and interruptions.
+
+Position i of the stream is an image and its own random seed. Detectron2's loader seeds each worker
+once, so there the augmentation depends on how many workers and processes there are, and a resumed
+run starts the order of the images anew (0.6). Here a run on two processes sees the global batches
+of a run on one, and a resumed run those it would have seen.
+"""
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import (
+    DatasetCatalog,
+    DatasetFromList,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
+from detectron2.data.build import _train_loader_from_config
+from detectron2.data.samplers import TrainingSampler
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from .checks import check_categories, explain_dataset_errors
+from .mapped_dataset import MappedDataset
+
+
+class StreamSampler(Sampler):
+    """Pair the indices of an infinite sampler with their positions in the stream of all processes.
+
+    Args:
+        sampler: yields this process's share, every `world_size`-th index of the stream.
+        start: the position to begin at, a multiple of the number of processes.
+    """
+
+    def __init__(self, sampler: Sampler, start: int = 0):
+        self.sampler = sampler
+        self.start = start
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        positions = itertools.count(comm.get_rank(), comm.get_world_size())
+        stream = zip(positions, self.sampler)  # noqa: B905  both are infinite
+        return itertools.islice(stream, self.start // comm.get_world_size(), None)
+
+
+class ShuffledIndices(TrainingSampler):
+    """Detectron2's TrainingSampler, its order too, without a list of all indices in memory."""
+
+    def __init__(self, sampler: TrainingSampler):
+        self.__dict__.update(sampler.__dict__)
+
+    def _infinite_indices(self) -> Iterator[int]:
+        generator = torch.Generator()
+        generator.manual_seed(self._seed)
+        while True:
+            for chunk in torch.randperm(self._size, generator=generator).split(4096):
+                yield from chunk.tolist()
+
+
+class StreamDataset(Dataset):
+    """Map (position, index) pairs to samples, each drawn with the random numbers of its position.
+
+    Args:
+        dataset: a map-style dataset whose items may use the generators of NumPy, Python and
+            PyTorch.
+        seed: the seed of the stream.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int):
+        self.dataset = dataset
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, item: tuple[int, int]):
+        position, index = item
+        with seeded(self.seed, position):
+            return self.dataset[index]
+
+
+@contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """Seed NumPy, Python and PyTorch (CPU) from `key`, and restore their generators at the end."""
+    states = np.random.get_state(), random.getstate(), torch.get_rng_state()
+    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    np.random.seed(seed)
+    random.seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed looks for GPUs, too
+    try:
+        yield
+    finally:
+        np.random.set_state(states[0])
+        random.setstate(states[1])
+        torch.set_rng_state(states[2])
+
+
+def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader:
+    """Build the training loader: Detectron2's, over a stream.
+
+    With `SEED` set the stream is the same in every run; otherwise it is drawn anew.
+    """
+    seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+    # Detectron2's sampler draws its seed from NumPy's generator, whatever was drawn before.
+    with seeded(seed), explain_dataset_errors(cfg.DATASETS.TRAIN):
+        arguments = _train_loader_from_config(cfg, mapper=mapper)
+    dataset = arguments.pop("dataset")
+    if isinstance(dataset, list):
+        check_categories(dataset, cfg)
+        dataset = DatasetFromList(dataset, copy=False)
+    dataset = MappedDataset(dataset, arguments.pop("mapper"))
+    sampler = arguments.pop("sampler")
+    if type(sampler) is TrainingSampler:
+        sampler = ShuffledIndices(sampler)
+    return build_detection_train_loader(
+        StreamDataset(dataset, seed),
+        mapper=None,
+        sampler=StreamSampler(sampler),
+        collate_fn=getattr(mapper, "collate", None),
+        **arguments,
+    )
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Callable) -> DataLoader:
+    """Build the test loader of a dataset: Detectron2's, an image at a time.
+
+    The images of a classifier have one size, so there it has batches of
+    `INPUT.CLASSIFICATION.BATCH_TEST`, without those that the mapper skips.
+    """
+    if cfg.MODEL.META_ARCHITECTURE != "ImageClassifier":
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+    return build_detection_test_loader(
+        MappedDataset(DatasetCatalog.get(dataset_name), mapper, replace=False),
+        mapper=None,
+        batch_size=cfg.INPUT.CLASSIFICATION.BATCH_TEST,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=mapper.collate,
+    )
+
+
+def start_at_iteration(loader, iteration: int, images_per_batch: int) -> None:
+    """Let a loader of :func:`build_train_loader`, not read yet, begin with a later batch.
+
+    With aspect-ratio grouping batches are formed later than the stream, so there it begins near
+    that batch, not at it.
+    """
+    if not isinstance(loader, DataLoader):
+        loader = loader.dataset  # AspectRatioGroupedDataset around a DataLoader
+    loader.dataset.sampler.start = iteration * images_per_batch

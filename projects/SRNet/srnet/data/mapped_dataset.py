@@ -1,0 +1,38 @@
+"""A dataset behind a mapper, that passes over what the mapper rejects."""
+
+from collections.abc import Callable
+
+import torch
+from torch.utils.data import Dataset
+
+
+class MappedDataset(Dataset):
+    """Map the items of a dataset; where the mapper returns None, map another one instead.
+
+    Detectron2's MapDataset does this with a set of all indices, an object an image in every worker,
+    and with random numbers of its own. Here the other item is drawn with PyTorch's generator, so
+    within a stream it depends on the position alone.
+
+    Args:
+        dataset: a map-style dataset.
+        mapper: maps an item, or rejects it with None.
+        replace: draw another item for a rejected one; None is returned otherwise.
+    """
+
+    MAX_DRAWS = 100
+
+    def __init__(self, dataset: Dataset, mapper: Callable, replace: bool = True):
+        self.dataset = dataset
+        self.mapper = mapper
+        self.replace = replace
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int):
+        for _ in range(self.MAX_DRAWS):
+            mapped = self.mapper(self.dataset[index])
+            if mapped is not None or not self.replace:
+                return mapped
+            index = int(torch.randint(len(self.dataset), ()))
+        raise RuntimeError(f"the mapper rejected {self.MAX_DRAWS} items one after another")

@@ -1,0 +1,83 @@
+"""Datasets of one class table whose instance and panoptic truth lies in COCO's formats."""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from detectron2.data import DatasetCatalog
+from detectron2.data.datasets import register_coco_instances, register_coco_panoptic_separated
+
+from .semantic_folders import preparation_advice
+
+ALL_THINGS = ("things", [82, 18, 128])  # the stuff branch's class 0, as Detectron2 names it
+
+
+def register_instances_and_panoptic(
+    dataset: str,
+    split: str,
+    classes: Sequence[tuple[str, tuple[int, int, int], bool]],
+    images: str,
+    folder: str,
+    targets: str,
+    prepare: str,
+) -> None:
+    """Register `{dataset}_instance_{split}` and `{dataset}_panoptic_{split}`.
+
+    The panoptic one is in Detectron2's "separated" form, for Panoptic FPN, whose names it makes:
+    `{dataset}_panoptic_{split}_separated` and, with the semantic labels of its stuff branch alone,
+    `{dataset}_panoptic_{split}_stuffonly`. Their semantic label 0 is all things.
+
+    Args:
+        dataset: the first part of the names.
+        split: the last.
+        classes: name, colour (RGB) and whether it is a thing; COCO's category id is the place in
+            this table, from 1.
+        images: the folder of the images.
+        folder: holds `annotations/{instances,panoptic}_{split}.json` and `panoptic_{split}/`.
+        targets: the folder of the stuff branch's labels.
+        prepare: the command that makes all this, for the message where something is missing.
+    """
+    things = [i for i, (_, _, isthing) in enumerate(classes) if isthing]
+    stuff = [i for i, (_, _, isthing) in enumerate(classes) if not isthing]
+    instance = {
+        "thing_classes": [classes[i][0] for i in things],
+        "thing_colors": [list(classes[i][1]) for i in things],
+        "thing_dataset_id_to_contiguous_id": {i + 1: k for k, i in enumerate(things)},
+    }
+    panoptic = {
+        **instance,
+        "stuff_classes": [ALL_THINGS[0], *(classes[i][0] for i in stuff)],
+        "stuff_colors": [ALL_THINGS[1], *(list(classes[i][1]) for i in stuff)],
+        "stuff_dataset_id_to_contiguous_id": {0: 0, **{i + 1: k for k, i in enumerate(stuff, 1)}},
+    }
+    instances_json = os.path.join(folder, "annotations", f"instances_{split}.json")
+    name = f"{dataset}_instance_{split}"
+    register_coco_instances(name, instance, instances_json, images)
+    _explain_missing(name, [images, instances_json], prepare)
+
+    name = f"{dataset}_panoptic_{split}"
+    segments = os.path.join(folder, f"panoptic_{split}")
+    segments_json = os.path.join(folder, "annotations", f"panoptic_{split}.json")
+    register_coco_panoptic_separated(
+        name, panoptic, images, segments, segments_json, targets, instances_json
+    )
+    needed = [images, instances_json, segments, segments_json, targets]
+    _explain_missing(f"{name}_separated", needed, prepare)
+    _explain_missing(f"{name}_stuffonly", [images, targets], prepare)
+
+
+def _explain_missing(name: str, needed: list[str], prepare: str) -> None:
+    """Make a registered dataset say, when it is read, which of its files or folders is missing."""
+    load = DatasetCatalog.pop(name)
+    DatasetCatalog.register(name, partial(_load_if_complete, load, needed, prepare))
+
+
+def _load_if_complete(
+    load: Callable[[], list[dict]], needed: list[str], prepare: str
+) -> list[dict]:
+    for path in needed:
+        if not os.path.exists(path):
+            raise FileNotFoundError(
+                f"{os.path.abspath(path)} is missing. {preparation_advice(prepare)}"
+            )
+    return load()

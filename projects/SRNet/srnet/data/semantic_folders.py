@@ -1,0 +1,70 @@
+"""Semantic datasets of two folders: images, and label images with the same names."""
+
+import logging
+import os
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def preparation_advice(prepare: str) -> str:
+    """The end of an error message about missing data, with the command that prepares it."""
+    return (
+        f"Prepare it with `{prepare}`, or point DETECTRON2_DATASETS (now "
+        f"{os.environ.get('DETECTRON2_DATASETS', 'unset, meaning ./datasets')}) to where it is."
+    )
+
+
+def load_semantic_folders(
+    image_dir: str, label_dir: str, *, prepare: str, expected: int | None = None
+) -> list[dict]:
+    """List the images of a folder with their labels, as Detectron2's standard dataset dicts.
+
+    Args:
+        image_dir: images, `.jpg` or `.png`.
+        label_dir: label images `STEM.png`.
+        prepare: the command that prepares the dataset, for the error messages.
+        expected: images a complete split has; another number is logged.
+
+    Returns:
+        Dicts with "file_name", "sem_seg_file_name" and "image_id", sorted by name.
+
+    Raises:
+        FileNotFoundError: a folder is missing or empty, or images have no label; the message says
+            what was looked for and how it is prepared.
+    """
+    advice = preparation_advice(prepare)
+    for folder in (image_dir, label_dir):
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(
+                f"the dataset folder {os.path.abspath(folder)} is missing. {advice}"
+            )
+    names = sorted(n for n in os.listdir(image_dir) if n.lower().endswith(IMAGE_SUFFIXES))
+    labels = set(os.listdir(label_dir))
+    dicts, missing = [], []
+    for name in names:
+        stem = os.path.splitext(name)[0]
+        if f"{stem}.png" not in labels:
+            missing.append(name)
+            continue
+        dicts.append(
+            {
+                "file_name": os.path.join(image_dir, name),
+                "sem_seg_file_name": os.path.join(label_dir, f"{stem}.png"),
+                "image_id": stem,
+            }
+        )
+    if missing or not dicts:
+        what = (
+            f"{len(missing)} of {len(names)} images have no label, the first is {missing[0]}"
+            if missing
+            else "no image"
+        )
+        raise FileNotFoundError(
+            f"the dataset in {os.path.abspath(image_dir)} and {os.path.abspath(label_dir)} is "
+            f"incomplete: {what}. {advice}"
+        )
+    if expected is not None and len(dicts) != expected:
+        logging.getLogger(__name__).warning(
+            "%s holds %d images, the complete split has %d", image_dir, len(dicts), expected
+        )
+    return dicts

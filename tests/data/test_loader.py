@@ -1,0 +1,75 @@
+"""The training stream does not depend on processes, workers or interruptions."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.utils import comm
+from srnet.config import get_srnet_cfg
+from srnet.data import build_train_loader, start_at_iteration
+
+
+def mapper(record):
+    """What an augmentation does: draw from every generator."""
+    drawn = (np.random.rand(), random.random(), torch.rand(1).item())
+    return {"name": record["file_name"], "drawn": drawn}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dataset():
+    DatasetCatalog.register("stream_test", lambda: [{"file_name": str(i)} for i in range(7)])
+    yield
+    DatasetCatalog.remove("stream_test")
+
+
+def batches(count, *, workers=0, seed=3, start=0, batch=4, monkeypatch=None, rank=0, world=1):
+    cfg = get_srnet_cfg()
+    cfg.merge_from_list(["DATASETS.TRAIN", "('stream_test',)", "SEED", seed])
+    cfg.merge_from_list(["DATALOADER.NUM_WORKERS", workers, "SOLVER.IMS_PER_BATCH", batch])
+    cfg.merge_from_list(["DATALOADER.ASPECT_RATIO_GROUPING", False])
+    if monkeypatch:
+        monkeypatch.setattr(comm, "get_rank", lambda: rank)
+        monkeypatch.setattr(comm, "get_world_size", lambda: world)
+        monkeypatch.setattr(comm, "all_gather", lambda x: [x] * world)
+        monkeypatch.setattr("detectron2.data.build.get_world_size", lambda: world)
+    loader = build_train_loader(cfg, mapper)
+    start_at_iteration(loader, start, batch)
+    return list(itertools.islice(loader, count))
+
+
+def test_a_seed_fixes_images_and_augmentation():
+    assert batches(5) == batches(5)
+    assert batches(5) != batches(5, seed=4)
+    names = [x["name"] for x in itertools.chain(*batches(7))]
+    assert sorted(names[:7]) == sorted(names[7:14]) == [str(i) for i in range(7)]
+    drawn = [x["drawn"] for x in itertools.chain(*batches(7))]
+    assert len(set(drawn)) == 28
+
+
+def test_workers_change_nothing():
+    assert batches(5, workers=2) == batches(5)
+
+
+def test_a_resumed_stream_goes_on():
+    assert batches(3, start=2) == batches(5)[2:]
+    assert batches(3, start=2, workers=2) == batches(5)[2:]
+
+
+def test_two_processes_see_the_batches_of_one(monkeypatch):
+    one = batches(4)
+    halves = [batches(4, monkeypatch=monkeypatch, rank=r, world=2) for r in (0, 1)]
+    for whole, first, second in zip(one, *halves, strict=True):
+        assert [x for pair in zip(first, second, strict=True) for x in pair] == whole
+
+
+def test_the_model_keeps_its_own_random_numbers():
+    # PyTorch's loader draws one number when it starts, not one for each image.
+    after = []
+    for count in (1, 4):
+        torch.manual_seed(0)
+        batches(count)
+        after.append(torch.rand(1))
+    assert after[0] == after[1]
