@@ -1,0 +1,53 @@
+"""Stopping where the loss is not finite, with what one needs to go on."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from detectron2.engine import AMPTrainer, SimpleTrainer
+
+
+class FiniteLosses:
+    """Mixed into a Detectron2 trainer: a loss that is not finite is named before the step is made.
+
+    Detectron2 looks at the sum over the terms of all processes, on the main one. Here each process
+    looks at its own terms.
+    """
+
+    def _write_metrics(self, loss_dict: Mapping[str, torch.Tensor], *args, **kwargs) -> None:
+        values = {name: loss.item() for name, loss in loss_dict.items()}
+        wrong = [f"{name} is {v}" for name, v in values.items() if not math.isfinite(v)]
+        if wrong:
+            raise FloatingPointError(f"the loss {', '.join(wrong)}")
+        super()._write_metrics(loss_dict, *args, **kwargs)
+
+
+class FiniteTrainer(FiniteLosses, SimpleTrainer):
+    """Detectron2's SimpleTrainer that names the loss that is not finite."""
+
+
+class FiniteAMPTrainer(FiniteLosses, AMPTrainer):
+    """Detectron2's AMPTrainer that names the loss that is not finite."""
+
+
+def advise_after_divergence(
+    error: FloatingPointError, iteration: int, checkpoints: Sequence[str], weights: str
+) -> str:
+    """Say where a training diverged and how to go on.
+
+    Args:
+        error: what went wrong.
+        iteration: when.
+        checkpoints: those of the training, the newest first.
+        weights: `MODEL.WEIGHTS`.
+    """
+    if checkpoints:
+        back = f"The last checkpoint is {checkpoints[0]}: --resume continues from it"
+    else:
+        start = f"MODEL.WEIGHTS {weights}" if weights else "random weights"
+        back = f"There is no checkpoint yet: start again from {start}"
+    what = str(error).rstrip(".")
+    return (
+        f"training diverged at iteration {iteration}: {what}. {back}; a smaller SOLVER.BASE_LR, a "
+        "longer SOLVER.WARMUP_ITERS or SOLVER.CLIP_GRADIENTS.ENABLED True may help."
+    )

@@ -1,0 +1,92 @@
+"""Which evaluator a dataset gets: one table from `evaluator_type` to builders."""
+
+import os
+from collections.abc import Callable
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import (
+    CityscapesInstanceEvaluator,
+    COCOEvaluator,
+    COCOPanopticEvaluator,
+    DatasetEvaluator,
+    DatasetEvaluators,
+    LVISEvaluator,
+)
+
+from srnet.data.checks import check_panoptic_files
+
+from .classification import ClassificationEvaluator
+from .semantic import CityscapesEvaluator, SemanticEvaluator
+
+
+def _sem_seg(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    return SemanticEvaluator(dataset_name, output_folder)
+
+
+def _cityscapes(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    return CityscapesEvaluator(dataset_name, output_folder)
+
+
+def _instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    # Without them Detectron2 takes the tasks from the predictions, so a model that finds nothing
+    # would have no mask AP at all.
+    tasks = {"bbox": True, "segm": cfg.MODEL.MASK_ON, "keypoints": cfg.MODEL.KEYPOINT_ON}
+    return COCOEvaluator(
+        dataset_name,
+        tasks=tuple(task for task, on in tasks.items() if on),
+        output_dir=output_folder,
+        kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
+    )
+
+
+def _panoptic(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    check_panoptic_files(dataset_name)  # now, not after hours of inference
+    return COCOPanopticEvaluator(dataset_name, output_folder)
+
+
+def _lvis(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    return LVISEvaluator(dataset_name, output_dir=output_folder)
+
+
+def _cityscapes_instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    return CityscapesInstanceEvaluator(dataset_name)
+
+
+def _classification(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    return ClassificationEvaluator(dataset_name, len(DatasetCatalog.get(dataset_name)))
+
+
+EVALUATORS: dict[str, tuple[Callable[[CfgNode, str, str], DatasetEvaluator], ...]] = {
+    "classification": (_classification,),
+    "sem_seg": (_sem_seg,),
+    "cityscapes_sem_seg": (_cityscapes,),
+    "coco": (_instances,),
+    "coco_panoptic_seg": (_sem_seg, _instances, _panoptic),
+    "cityscapes_instance": (_cityscapes_instances,),
+    "lvis": (_lvis,),
+}
+
+
+def build_evaluator(
+    cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+) -> DatasetEvaluator:
+    """Build the evaluator of a dataset, or a group of them.
+
+    Args:
+        cfg: the config of the model.
+        dataset_name: a registered dataset.
+        output_folder: where predictions and metrics are written; `OUTPUT_DIR/inference` by default.
+
+    Raises:
+        ValueError: the dataset's `evaluator_type` has no evaluator here.
+    """
+    evaluator_type = MetadataCatalog.get(dataset_name).evaluator_type
+    if evaluator_type not in EVALUATORS:
+        raise ValueError(
+            f"the dataset {dataset_name} has evaluator_type {evaluator_type!r}; the known "
+            f"ones are {', '.join(EVALUATORS)}"
+        )
+    folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
+    evaluators = [build(cfg, dataset_name, folder) for build in EVALUATORS[evaluator_type]]
+    return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)

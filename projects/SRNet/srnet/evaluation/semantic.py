@@ -1,0 +1,156 @@
+"""The official semantic evaluators with a table of the classes in the dataset's order.
+
+The order is that of the paper's Tables I and VI for Cityscapes.
+"""
+
+import copy
+import json
+import logging
+import os
+from collections import OrderedDict
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import CityscapesSemSegEvaluator, SemSegEvaluator
+from detectron2.utils import comm
+from tabulate import tabulate
+
+from srnet.data.labels import read_label
+
+
+class SemanticEvaluator(SemSegEvaluator):
+    """Detectron2's evaluator, on labels that are checked; it logs and writes the classes' IoU.
+
+    Args:
+        dataset_name: a registered dataset with the metadata `stuff_classes` and `ignore_label`.
+        output_folder: where `DATASET_iou.json` and Detectron2's files are written; None for none.
+    """
+
+    def __init__(self, dataset_name: str, output_folder: str | None = None):
+        metadata = MetadataCatalog.get(dataset_name)
+
+        def load(path, dtype):
+            label = read_label(path, len(metadata.stuff_classes), metadata.ignore_label)
+            return label.astype(dtype)
+
+        super().__init__(dataset_name, output_dir=output_folder, sem_seg_loading_fn=load)
+
+    def evaluate(self):
+        """Return Detectron2's results on the main process, None on the others."""
+        results = super().evaluate()
+        if results:
+            _report(results["sem_seg"], "mIoU", self._dataset_name, self._output_dir)
+        return results
+
+
+class CityscapesEvaluator(CityscapesSemSegEvaluator):
+    """The evaluation of cityscapesscripts: IoU and iIoU of classes and categories.
+
+    It compares predictions with the `labelIds` beside the dataset's training labels, on any number
+    of processes of a machine; no environment variable is needed.
+
+    Args:
+        dataset_name: a registered dataset whose records have `sem_seg_file_name`.
+        output_folder: where `DATASET_iou.json` is written; None for none.
+
+    Raises:
+        ValueError: the dataset has no labels.
+        FileNotFoundError: `labelIds` or `instanceIds` of an image are missing.
+    """
+
+    def __init__(self, dataset_name: str, output_folder: str | None = None):
+        super().__init__(dataset_name)
+        self._dataset_name = dataset_name
+        self._output_folder = output_folder
+        records = DatasetCatalog.get(dataset_name)
+        if any("sem_seg_file_name" not in record for record in records):
+            raise ValueError(
+                f"{dataset_name} has no public labels: tools/submit_cityscapes.py writes what the "
+                "test server takes"
+            )
+        self._targets = [r["sem_seg_file_name"].replace("TrainIds", "Ids") for r in records]
+        for path in self._targets:
+            for needed in (path, path.replace("labelIds", "instanceIds")):
+                if not os.path.isfile(needed):
+                    raise FileNotFoundError(
+                        f"{needed} is missing, and the official evaluation needs it: unzip "
+                        "gtFine_trainvaltest.zip again"
+                    )
+
+    def process(self, inputs, outputs):
+        """Write the predictions of a batch."""
+        from .cityscapes_labels import write_label_ids
+
+        for image, output in zip(inputs, outputs, strict=True):
+            write_label_ids(output["sem_seg"], image["file_name"], self._temp_dir)
+
+    def evaluate(self):
+        """Return the results (%) on the main process, None on the others.
+
+        Returns:
+            {"sem_seg": ...} with Detectron2's names, IoU, iIoU, IoU_sup and iIoU_sup (of the
+            categories), and `IoU-CLASS`, `iIoU-CLASS`, `IoU_sup-CATEGORY`, `iIoU_sup-CATEGORY`.
+        """
+        comm.synchronize()
+        if comm.get_rank() > 0:
+            return None
+        import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as official
+
+        arguments = copy.copy(official.args)
+        arguments.predictionPath, arguments.predictionWalk = self._temp_dir, None
+        arguments.JSONOutput = arguments.colorized = False
+        arguments.quiet = True  # the table below says it
+        try:
+            predictions = [official.getPrediction(arguments, path) for path in self._targets]
+            found = official.evaluateImgLists(predictions, self._targets, arguments)
+        except SystemExit as error:  # how cityscapesscripts reports an error it has printed
+            raise RuntimeError(
+                "cityscapesscripts stopped; its message is on standard output"
+            ) from error
+        finally:
+            self._working_dir.cleanup()
+        results = OrderedDict()
+        for name, whole, single in (
+            ("IoU", "averageScoreClasses", "classScores"),
+            ("iIoU", "averageScoreInstClasses", "classInstScores"),
+            ("IoU_sup", "averageScoreCategories", "categoryScores"),
+            ("iIoU_sup", "averageScoreInstCategories", "categoryInstScores"),
+        ):
+            results[name] = 100 * found[whole]
+            wanted = found[single]
+            if "_sup" not in name:
+                wanted = {c: wanted[c] for c in self._metadata.stuff_classes}
+            # Not a number: what the labels do not have, or has no instances.
+            values = {f"{name}-{c}": 100 * v for c, v in wanted.items() if v == v}
+            results.update(values)
+        _report(results, "IoU", self._dataset_name, self._output_folder)
+        return OrderedDict(sem_seg=results)
+
+
+def _report(results: dict, mean: str, dataset_name: str, folder: str | None) -> None:
+    """Log the IoU of classes and categories, and write it for `tools/compare_results.py`."""
+    classes = {c: results.get(f"IoU-{c}") for c in MetadataCatalog.get(dataset_name).stuff_classes}
+    rows = [(c, *(results.get(f"{m}-{c}") for m in ("IoU", "iIoU"))) for c in classes]
+    rows.append(("mean", results[mean], results.get("iIoU")))
+    categories = [name.split("-", 1)[1] for name in results if name.startswith("IoU_sup-")]
+    rows += [(c, *(results.get(f"{m}_sup-{c}") for m in ("IoU", "iIoU"))) for c in categories]
+    if categories:
+        rows.append(("mean of categories", results["IoU_sup"], results["iIoU_sup"]))
+    columns = ["class", "IoU", "iIoU"] if categories else ["class", "IoU"]
+    rows = [row[: len(columns)] for row in rows]
+    table = tabulate(rows, columns, tablefmt="pipe", floatfmt=".1f", missingval="-")
+    logging.getLogger(__name__).info("%s (%%):\n%s", dataset_name, table)
+    if folder:
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, f"{dataset_name}_iou.json")
+        with open(path, "w") as file:
+            values = {"dataset": dataset_name, "mean": results[mean], "classes": classes}
+            json.dump({key: _plain(value) for key, value in values.items()}, file, indent=1)
+
+
+def _plain(value):
+    """NumPy's numbers as Python's, and null for what is not a number."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if value is None or isinstance(value, str):
+        return value
+    return float(value) if value == value else None

@@ -1,0 +1,104 @@
+"""Fixtures shared by the tests."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+# Small tensors: one thread is the fastest, and leaves the other core to another test.
+torch.set_num_threads(1)
+cv2.setNumThreads(1)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+pytest_plugins = ["semantic_trees"]
+
+
+@pytest.fixture(autouse=True)
+def logs_reach_caplog(monkeypatch):
+    """Detectron2's setup_logger, called by an earlier test, would keep them from the root."""
+    for name in ("srnet", "detectron2", "fvcore"):
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of the real datasets; the test skips where it is missing."""
+    folder = Path(os.environ.get("DETECTRON2_DATASETS", ROOT.parent / "shared" / "data"))
+    if not (folder / "camvid").is_dir():
+        pytest.skip(f"needs the real data (datasets/README.md): {folder}/camvid is missing")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_camvid(tmp_path_factory) -> Path:
+    """A DETECTRON2_DATASETS folder with a CamVid tree of drawn 96 x 72 images."""
+    base = tmp_path_factory.mktemp("datasets")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 3), ("test", 3)):
+        images, labels = base / "camvid" / split, base / "camvid" / f"{split}annot"
+        images.mkdir(parents=True)
+        labels.mkdir()
+        for i in range(count):
+            label = np.full((72, 96), 3, np.uint8)
+            label[: rng.integers(20, 40)] = 0
+            x = int(rng.integers(10, 80))
+            cv2.circle(label, (x, 50), 10, 8, -1)
+            label[:2] = 11
+            image = (
+                label[..., None] * np.array([20, 10, 5]) + rng.integers(0, 30, (72, 96, 3))
+            ) % 256
+            cv2.imwrite(str(images / f"{i:04d}.png"), image.astype(np.uint8))
+            cv2.imwrite(str(labels / f"{i:04d}.png"), label)
+    return base
+
+
+SMALL = {
+    "INPUT.CROP.SIZE": "[64,64]",
+    "INPUT.MIN_SIZE_TRAIN": "(48,96)",
+    "SOLVER.IMS_PER_BATCH": "4",
+    "SOLVER.WARMUP_ITERS": "0",
+    "DATALOADER.NUM_WORKERS": "0",
+    "SEED": "1",
+}
+
+
+@pytest.fixture(scope="session")
+def train_net(root):
+    """Run train_net.py on small crops: train_net(datasets, config, *arguments)."""
+
+    def run(datasets, config, *arguments, check=True, timeout=600, **popen):
+        flags = [a for a in arguments if str(a).startswith("--")]
+        options = [str(x) for item in SMALL.items() for x in item]
+        options += [str(a) for a in arguments if not str(a).startswith("--")]
+        command = [sys.executable, root / "projects/SRNet/train_net.py", "--dist-url", "auto"]
+        command += ["--config-file", root / "configs" / config]
+        for flag in flags:
+            command += str(flag).split("=")
+        environment = {**os.environ, "DETECTRON2_DATASETS": str(datasets), "OMP_NUM_THREADS": "1"}
+        result = subprocess.run(
+            [str(c) for c in command] + options,
+            env=environment,
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            **popen,
+        )
+        if check:
+            assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+        return result
+
+    return run

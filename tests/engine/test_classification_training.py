@@ -1,0 +1,206 @@
+"""Training a classifier: schedule, averages, accumulation, exact resume, the command."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils.env import seed_all_rng
+from PIL import Image
+from srnet.engine import Trainer, setup_cfg
+
+CONFIG = "ImageNet-Classification/resnet_18_SR.yaml"
+SMALL = {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.CLASSIFIER.NUM_CLASSES": 3,
+    "INPUT.CLASSIFICATION.SIZE": 32,
+    "INPUT.CLASSIFICATION.RESIZE_TEST": 36,
+    "INPUT.CLASSIFICATION.SIZE_TEST": 32,
+    "INPUT.CLASSIFICATION.BATCH_TEST": 2,
+    "SOLVER.IMS_PER_BATCH": 4,
+    "SOLVER.BASE_LR": 0.02,
+    "SOLVER.WARMUP_ITERS": 2,
+    "SOLVER.MAX_ITER": 4,
+    "SOLVER.CHECKPOINT_PERIOD": 2,
+    "DATALOADER.NUM_WORKERS": 0,
+    "TEST.EVAL_PERIOD": 0,
+    "SEED": 1,
+}
+EVERYTHING = {
+    "SOLVER.ACCUMULATE": 2,
+    "SOLVER.EMA.ENABLED": True,
+    "SOLVER.EMA.DECAY": 0.5,
+    "MODEL.CLASSIFIER.LABEL_SMOOTHING": 0.1,
+    "INPUT.CLASSIFICATION.AUTO_AUGMENT": "trivial",
+    "INPUT.CLASSIFICATION.MIXUP": 0.2,
+    "INPUT.CLASSIFICATION.CUTMIX": 1.0,
+    "INPUT.CLASSIFICATION.RANDOM_ERASING": 0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """Folders of three classes: 12 images to train on, 7 to evaluate and one that is cut short."""
+    base = tmp_path_factory.mktemp("classes")
+    rng = np.random.default_rng(0)
+    for split, counts in (("train", (4, 4, 4)), ("val", (3, 3, 2))):
+        for name, count in zip("abc", counts, strict=True):
+            folder = base / "tiny" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (40, 48, 3)).astype(np.uint8)
+                pixels[..., "abc".index(name)] //= 4
+                Image.fromarray(pixels).save(folder / f"{i}.jpg")
+    cut = base / "tiny" / "val" / "b" / "1.jpg"
+    cut.write_bytes(cut.read_bytes()[:400])
+    return base
+
+
+def options(sets, folder, **more):
+    chosen = {**SMALL, "OUTPUT_DIR": folder, **more}
+    chosen["DATASETS.IMAGE_FOLDER_TRAIN"] = sets / "tiny" / "train"
+    chosen["DATASETS.IMAGE_FOLDER_TEST"] = sets / "tiny" / "val"
+    return [str(x) for item in chosen.items() for x in item]
+
+
+class Recorder(HookBase):
+    """Loss, learning rate and first weights of each iteration."""
+
+    def __init__(self):
+        self.losses, self.rates, self.weights = {}, {}, []
+
+    def after_step(self):
+        i = self.trainer.iter
+        self.losses[i] = self.trainer.storage.history("total_loss").latest()
+        self.weights.append(first_weight(self.trainer.model).clone())
+
+    def before_step(self):
+        self.rates[self.trainer.iter] = self.trainer.optimizer.param_groups[0]["lr"]
+
+
+def first_weight(model):
+    return model.backbone.stem.conv1.weight.detach()
+
+
+def train(root, sets, folder, resume=False, config=CONFIG, evaluate=False, **more):
+    folder.mkdir(exist_ok=True)
+    chosen = options(sets, folder, **more)
+    cfg = setup_cfg(str(root / "configs" / config), chosen)
+    if not evaluate:
+        cfg.defrost()
+        cfg.DATASETS.TEST = ()
+        cfg.freeze()
+    seed_all_rng(cfg.SEED)
+    trainer, recorder = Trainer(cfg), Recorder()
+    trainer.register_hooks([recorder])
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return trainer, recorder
+
+
+@pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
+def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(root, sets, tmp_path, more):
+    whole, curve = train(root, sets, tmp_path / "whole", **more)
+    assert list(curve.losses) == [0, 1, 2, 3]
+    (tmp_path / "resumed").mkdir()
+    shutil.copy(tmp_path / "whole" / "model_0000001.pth", tmp_path / "resumed")
+    (tmp_path / "resumed" / "last_checkpoint").write_text("model_0000001.pth")
+    resumed, rest = train(root, sets, tmp_path / "resumed", resume=True, **more)
+    assert rest.losses == {i: curve.losses[i] for i in (2, 3)}
+    assert rest.rates == {i: curve.rates[i] for i in (2, 3)}
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    if more:
+        for name, value in whole.average.model.state_dict().items():
+            assert torch.equal(value, resumed.average.model.state_dict()[name]), name
+
+
+def test_the_average_of_the_weights(root, sets, tmp_path):
+    more = {"SOLVER.EMA.ENABLED": True, "SOLVER.EMA.DECAY": 0.75}
+    trainer, recorder = train(root, sets, tmp_path, **more)
+    expected = recorder.weights[0]  # the first update takes the weights as they are
+    for weight in recorder.weights[1:]:
+        expected = 0.75 * expected + 0.25 * weight
+    torch.testing.assert_close(first_weight(trainer.average.model), expected)
+    saved = torch.load(tmp_path / "ema" / "model_final.pth", weights_only=True)["model"]
+    torch.testing.assert_close(saved["backbone.stem.conv1.weight"], expected)
+    last = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
+    assert torch.equal(last["backbone.stem.conv1.weight"], recorder.weights[-1])
+    # The training is that without an average.
+    _, plain = train(root, sets, tmp_path / "plain")
+    assert plain.losses == recorder.losses
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulation_is_the_whole_batch(root, sets, tmp_path, parts):
+    """Norms of fixed statistics see no batch, so nothing but the rounding differs."""
+    frozen = {"MODEL.RESNETS.NORM": "FrozenBN", "SOLVER.MAX_ITER": 2, "SOLVER.BASE_LR": 0.001}
+    _, whole = train(root, sets, tmp_path / "whole", **frozen)
+    frozen["SOLVER.ACCUMULATE"] = parts
+    _, split = train(root, sets, tmp_path / "split", **frozen)
+    assert list(split.losses.values()) == pytest.approx(list(whole.losses.values()), rel=1e-4)
+    moved = (whole.weights[-1] - whole.weights[0]).norm()
+    assert (whole.weights[-1] - split.weights[-1]).norm() < 1e-3 * moved
+
+
+def test_mixed_precision_on_a_cpu(root, sets, tmp_path):
+    _, full = train(root, sets, tmp_path / "full", **{"SOLVER.ACCUMULATE": 2})
+    more = {"SOLVER.ACCUMULATE": 2, "SOLVER.AMP.ENABLED": True}
+    _, mixed = train(root, sets, tmp_path / "mixed", **more)
+    assert mixed.losses != full.losses
+    assert mixed.losses[0] == pytest.approx(full.losses[0], rel=0.02)
+
+
+def test_cosine_schedule_with_warm_up(root, sets, tmp_path):
+    more = {"SOLVER.MAX_ITER": 5, "SOLVER.BASE_LR": 0.2, "SOLVER.BASE_LR_BATCH": 8}
+    _, recorder = train(root, sets, tmp_path, **more)
+
+    def cosine(i):
+        return 0.1 * 0.5 * (1 + math.cos(math.pi * i / 5))  # 0.2 for 8 images, and there are 4
+
+    expected = [cosine(i) for i in range(5)]
+    expected[0] = 0.001 * 0.1
+    expected[1] = (expected[0] + cosine(2)) / 2
+    assert list(recorder.rates.values()) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("SOLVER.ACCUMULATE", 3, r"SOLVER.ACCUMULATE=3 must divide the 4 images"),
+        ("SOLVER.BASE_LR_BATCH", -1, r"SOLVER.BASE_LR_BATCH=-1"),
+        ("SOLVER.EMA.DECAY", 1.0, r"SOLVER.EMA.DECAY=1.0"),
+        ("SOLVER.EMA.PERIOD", 0, r"SOLVER.EMA.PERIOD=0"),
+    ],
+)
+def test_bad_options(root, sets, tmp_path, key, value, message):
+    with pytest.raises(ValueError, match=message):
+        train(root, sets, tmp_path, **{"SOLVER.EMA.ENABLED": True, key: value})
+
+
+def test_an_unreadable_image_stops_the_run_or_is_counted(root, sets, tmp_path, caplog):
+    with pytest.raises(ValueError, match=r"b/1\.jpg"):
+        train(root, sets, tmp_path, evaluate=True)
+    trainer, _ = train(root, sets, tmp_path, evaluate=True, **{"DATALOADER.SKIP_BAD_IMAGES": True})
+    assert trainer._last_eval_results["classification"]["images"] == 7
+    assert "1 of the 8 images" in caplog.text and "b/1.jpg" in caplog.text
+
+
+def accuracy(output):
+    """The last line of numbers that Detectron2 prints for copying."""
+    lines = [line.split("copypaste: ")[1] for line in output.splitlines() if "copypaste: " in line]
+    return lines[-1]
+
+
+def test_the_command_trains_and_evaluates_on_one_and_two_processes(train_net, sets, tmp_path):
+    more = {"DATALOADER.SKIP_BAD_IMAGES": True, "SOLVER.MAX_ITER": 2}
+    first = train_net(sets, CONFIG, "--num-gpus=2", *options(sets, tmp_path, **more))
+    assert "top1,top5,images" in first.stdout
+    weights = ("MODEL.WEIGHTS", tmp_path / "model_final.pth")
+    second = train_net(sets, CONFIG, "--eval-only", *options(sets, tmp_path, **more), *weights)
+    assert accuracy(second.stdout) == accuracy(first.stdout) != ""
+    metrics = [json.loads(x) for x in (tmp_path / "metrics.json").read_text().splitlines()]
+    assert any("classification/top1" in x for x in metrics)
