@@ -1,0 +1,86 @@
+"""The counts of analyze_model.py against sums by hand and fvcore's own."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.utils.analysis import activation_count_operators
+from srnet.engine import Trainer
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "analyze_model.py"
+spec = importlib.util.spec_from_file_location("analyze_model", TOOL)
+analyze_model = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(analyze_model)
+
+QUICK = "quick_schedules/mask_rcnn_R_18_FPN"
+SIZE = (256, 192)
+
+
+@pytest.fixture(scope="module")
+def results():
+    names = (f"{QUICK}.yaml", f"{QUICK}_SR.yaml")
+    return [analyze_model.analyze(analyze_model.load_config(n, []), SIZE) for n in names]
+
+
+def test_the_heads_see_1000_boxes_and_100_masks(results):
+    """64 channels of 7 x 7, two FC layers of 256, 81 scores and 80 boxes; masks of 14 x 14."""
+    box = 64 * 49 * 256 + 256 * 256 + 256 * (81 + 320)
+    mask = 196 * (2 * 9 * 64 * 64 + 4 * 64 * 64) + 784 * 64 * 80
+    expected = (1000 * box + 100 * mask) / 1e9
+    assert results[0]["roi_heads"][1] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_module_costs_what_its_convolutions_do(results):
+    """Two blocks of three 512 x 32 convolutions on 8 x 6 positions, and the graph of 16 nodes."""
+    convolutions = 2 * 3 * 512 * 32
+    parameters, gflops, activations = results[1]["context modules"]
+    assert convolutions <= parameters * 1e6 <= convolutions + 2 * (16 * 16 + 2 * 2 + 2 * 32)
+    assert gflops * 1e9 == pytest.approx(convolutions * 48, rel=1e-3)
+    assert activations * 1e6 == pytest.approx(2 * (512 + 32 + 32) * 48)
+    plain, twin = (result["model"] for result in results)
+    change = [b - a for a, b in zip(plain, twin, strict=True)]
+    assert change == pytest.approx([parameters, gflops, activations], abs=1e-6)
+
+
+def test_activations_are_fvcores():
+    cfg = analyze_model.load_config("CamVid-SemanticSegmentation/dfnet_v1.yaml", [])
+    ours = analyze_model.analyze(cfg, (128, 96))["model"][2]
+    model = Trainer.build_model(cfg).eval()
+    theirs = activation_count_operators(model, [{"image": torch.zeros(3, 96, 128)}])
+    assert ours == pytest.approx(sum(theirs.values()), rel=1e-6)
+
+
+def test_the_table_of_a_difference(results):
+    table = analyze_model.to_markdown(["plain", "twin"], results)
+    assert "| difference | model           |" in table and "+0.10" in table
+    assert "roi_heads" not in table
+    assert "same counts" in analyze_model.to_markdown(["a", "b"], [results[0]] * 2)
+    assert "| plain | roi_heads" in analyze_model.to_markdown(["plain"], results[:1])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--config-file", f"{QUICK}_SP.yaml"], "mask_rcnn_R_18_FPN_SR.yaml"),
+        (["--config-file", f"{QUICK}.yaml", "--size", "800"], "WIDTHxHEIGHT"),
+        (["--config-file", f"{QUICK}.yaml", "MODEL.NOTHING", "1"], "MODEL.NOTHING"),
+    ],
+)
+def test_bad_arguments_end_with_a_message(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "argv", [str(TOOL), *arguments])
+    with pytest.raises(SystemExit) as stop:
+        analyze_model.main()
+    assert message in str(stop.value) + capsys.readouterr().err
+
+
+def test_the_command_writes_its_table(root, tmp_path):
+    arguments = ["--config-file", root / "configs/CamVid-SemanticSegmentation/dfnet_v1.yaml"]
+    arguments += ["--size", "64x96", "--output", tmp_path / "table.md"]
+    command = [str(part) for part in (sys.executable, TOOL, *arguments)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("64 x 96 (width x height):")
+    assert (tmp_path / "table.md").read_text() in result.stdout

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Write the last evaluation of a training as a Markdown table.
+
+tools/metrics_table.py OUTPUT_DIR [--output metrics.md]
+
+Reads `metrics.json`, which Detectron2 appends to. The metrics of the whole come first, then those
+of single classes, a row a class.
+"""
+
+import argparse
+import json
+import math
+import re
+import sys
+from pathlib import Path
+
+# What models record during training under names with a slash, as evaluators do.
+TRAINING = ("rpn", "roi_head", "fast_rcnn", "mask_rcnn", "keypoint_head")
+# Evaluators name a metric of a class METRIC-CLASS.
+OF_CLASS = re.compile(r"(min\(IoU, B-Iou\)|[^-]+)-(.+)")
+# SemSegEvaluator takes the boundary of a label map by erosion, as if labels were grey values: what
+# it calls the boundary of a class is where labels differ by the class's index.
+LEFT_OUT = ("BoundaryIoU", "min(IoU, B-Iou)")
+
+
+def read_metrics(path: Path) -> dict[str, dict[str, float]]:
+    """Read the last evaluation in a `metrics.json`.
+
+    Returns:
+        For each task ("sem_seg", "bbox", ...) the metrics by name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no evaluation.
+    """
+    for line in reversed(path.read_text().splitlines()):
+        record = json.loads(line)
+        tasks = {}
+        for key, value in record.items():
+            task, slash, metric = key.rpartition("/")
+            if slash and task not in TRAINING and isinstance(value, float):
+                tasks.setdefault(task, {})[metric] = value
+        if tasks:
+            return tasks
+    raise ValueError(f"{path} holds no evaluation")
+
+
+def to_markdown(tasks: dict[str, dict[str, float]]) -> str:
+    """Format metrics (%) as Markdown tables: for each task the whole, then its classes."""
+    blocks = []
+    for task, metrics in tasks.items():
+        whole, classes = {}, {}
+        for name, value in metrics.items():
+            match = OF_CLASS.fullmatch(name)
+            if not match:
+                whole[name] = value
+            elif match[1] not in LEFT_OUT:
+                classes.setdefault(match[2], {})[match[1]] = value
+        blocks.append(_table([task, *whole], [["all", *whole.values()]]))
+        if classes:
+            columns = list(next(iter(classes.values())))
+            rows = [
+                [name, *(values.get(column, math.nan) for column in columns)]
+                for name, values in classes.items()
+            ]
+            blocks.append(_table(["class", *columns], rows))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(header: list[str], rows: list[list]) -> str:
+    text = [header] + [[row[0], *(f"{value:.1f}" for value in row[1:])] for row in rows]
+    widths = [max(len(row[i]) for row in text) for i in range(len(header))]
+    lines = [
+        "| "
+        + " | ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
+        for row in text
+    ]
+    rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
+    lines.insert(1, "| " + " | ".join(rule) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("output_dir", type=Path, help="the OUTPUT_DIR of a training")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write the tables there as well"
+    )
+    arguments = parser.parse_args()
+    try:
+        tasks = read_metrics(arguments.output_dir / "metrics.json")
+        table = f"Last evaluation, %:\n\n{to_markdown(tasks)}"
+        if arguments.output:
+            arguments.output.write_text(table)
+    except (OSError, ValueError) as error:
+        sys.exit(f"metrics_table: {error}")
+    print(table, end="")
+
+
+if __name__ == "__main__":
+    main()
