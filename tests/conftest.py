@@ -4,12 +4,14 @@ import logging
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 # Small tensors: one thread is the fastest, and leaves the other core to another test.
 torch.set_num_threads(1)
@@ -40,6 +42,27 @@ def data_root() -> Path:
     if not (folder / "camvid").is_dir():
         pytest.skip(f"needs the real data (datasets/README.md): {folder}/camvid is missing")
     return folder
+
+
+@pytest.fixture(scope="session")
+def datasets_forgotten():
+    """A context in which datasets of some prefixes are unknown, to be registered elsewhere."""
+
+    @contextmanager
+    def forget(*prefixes):
+        catalogs = DatasetCatalog.data, MetadataCatalog.data
+        before = [dict(catalog) for catalog in catalogs]
+        for catalog in catalogs:
+            for name in [n for n in catalog if n.startswith(prefixes)]:
+                del catalog[name]
+        try:
+            yield
+        finally:
+            for catalog, entries in zip(catalogs, before, strict=True):
+                catalog.clear()
+                catalog.update(entries)
+
+    return forget
 
 
 @pytest.fixture(scope="session")

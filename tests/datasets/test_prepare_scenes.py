@@ -52,26 +52,19 @@ def scenes(make, tmp_path_factory):
 
 
 @pytest.fixture
-def registered(scenes):
+def registered(scenes, datasets_forgotten):
     """Register the small scenes in place of those of DETECTRON2_DATASETS."""
-    yield from _registered(scenes)
+    with datasets_forgotten("scenes_"):
+        register_all_scenes(str(scenes))
+        yield
 
 
 @pytest.fixture
-def registered_missing(tmp_path):
+def registered_missing(tmp_path, datasets_forgotten):
     """Register the scenes of an empty folder."""
-    yield from _registered(tmp_path)
-
-
-def _registered(base):
-    old_root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
-    for folder in (str(base), old_root):
-        for name in [n for n in DatasetCatalog.list() if n.startswith("scenes_")]:
-            DatasetCatalog.remove(name)
-            MetadataCatalog.remove(name)
-        register_all_scenes(folder)
-        if folder != old_root:
-            yield
+    with datasets_forgotten("scenes_"):
+        register_all_scenes(str(tmp_path))
+        yield
 
 
 def files_of(folder):

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog
 from PIL import Image
 from srnet.data import (
     register_all_ade20k,
@@ -49,23 +48,18 @@ def options(**more):
 
 
 @pytest.fixture(scope="module")
-def trees(small_semantic, small_camvid, tmp_path_factory):
+def trees(small_semantic, small_camvid, datasets_forgotten, tmp_path_factory):
     """A DETECTRON2_DATASETS folder with every dataset of these configs, registered."""
     root = tmp_path_factory.mktemp("trees")
     for path in (*small_semantic.iterdir(), small_camvid / "camvid"):
         (root / path.name).symlink_to(path)
     (root / "camvid_960x720").symlink_to(small_camvid / "camvid")
-    registered = dict(DatasetCatalog.data)
-    for name in registered:
-        if name.startswith(("camvid", "pascal_context")):
-            DatasetCatalog.remove(name)
-    register_all_ade20k(str(root))
-    register_all_camvid(str(root))
-    register_all_cityscapes(str(root))
-    register_all_pascal_context(str(root))
-    yield root
-    DatasetCatalog.data.clear()
-    DatasetCatalog.data.update(registered)
+    with datasets_forgotten("camvid", "pascal_context"):
+        register_all_ade20k(str(root))
+        register_all_camvid(str(root))
+        register_all_cityscapes(str(root))
+        register_all_pascal_context(str(root))
+        yield root
 
 
 @pytest.fixture
