@@ -52,5 +52,8 @@ setup(
         "matplotlib",
         "tensorboard",
     ],
-    extras_require={"eval": ["panopticapi-lite", "cityscapesscripts"], "dev": ["pytest", "ruff"]},
+    extras_require={
+        "eval": ["panopticapi-lite", "cityscapesscripts", "shapely"],
+        "dev": ["pytest", "ruff"],
+    },
 )

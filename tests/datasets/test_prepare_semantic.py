@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 from semantic_trees import write_ade20k, write_cityscapes, write_pascal_context
 from srnet.data.ade20k import register_all_ade20k
-from srnet.data.cityscapes import load_cityscapes, load_cityscapes_splits
+from srnet.data.cityscapes import load_cityscapes, load_cityscapes_splits, load_instances
 from srnet.data.pascal_context import CLASSES, VOID
 from srnet.data.semantic_folders import load_semantic_folders
 
@@ -171,8 +171,14 @@ def test_what_is_missing_is_told_with_the_command(tmp_path, caplog):
     with pytest.raises(FileNotFoundError, match=r"leftImg8bit/train is missing.*prepare_cityscap"):
         load_cityscapes(root, "train")
     write_cityscapes(tmp_path, {"train": ["aachen", "ulm"]})
-    with pytest.raises(FileNotFoundError, match=r"2 of 2 labelTrainIds.*aachen_000000_000019_gtF"):
+    with pytest.raises(FileNotFoundError, match=r"2 label files of 2 .*aachen_.*_gtFine_labelTr"):
         load_cityscapes(root, "train")
+    assert len(load_instances(root, "train")) == 2
+    next((tmp_path / "cityscapes/gtFine/train/ulm").glob("*_instanceIds.png")).unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"1 label .*ulm_.*_gtFine_instanceIds.png.*prepare"
+    ):
+        load_instances(root, "train")
     (tmp_path / "cityscapes/gtFine/train/ulm").rename(tmp_path / "ulm")
     with pytest.raises(FileNotFoundError, match=r"gtFine/train/ulm.*prepare_cityscapes.py"):
         load_cityscapes(root, "train")

@@ -36,6 +36,25 @@ def test_mask_rcnn_trains_evaluates_and_resumes_on_two_processes(train_net, data
     assert {"image_id", "bbox", "segmentation"} <= json.loads(results.read_text())[0].keys()
 
 
+def test_cityscapes_instances_train_and_are_evaluated_on_two_processes(
+    train_net, small_semantic, tmp_path
+):
+    slim = ["MODEL.WEIGHTS", "", "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64]
+    slim += [
+        "MODEL.CONTEXT.REDUCTION",
+        4,
+        "MODEL.FPN.OUT_CHANNELS",
+        32,
+        "INPUT.MIN_SIZE_TRAIN",
+        "(96,)",
+        *QUICK,
+    ]
+    config = "Cityscapes-InstanceSegmentation/mask_rcnn_R_50_FPN_SR.yaml"
+    options = [*slim, "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2]
+    train_net(small_semantic, config, "--num-gpus=2", *options)
+    assert {"loss_mask", "segm/AP", "segm/AP50"} <= {k for r in metrics(tmp_path) for k in r}
+
+
 @pytest.mark.data
 def test_panoptic_fpn_trains_and_is_evaluated_by_all_three(train_net, data_root, tmp_path):
     datasets = make_panoptic_coco(data_root, tmp_path / "datasets")

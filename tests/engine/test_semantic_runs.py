@@ -54,7 +54,7 @@ def trees(small_semantic, small_camvid, datasets_forgotten, tmp_path_factory):
     for path in (*small_semantic.iterdir(), small_camvid / "camvid"):
         (root / path.name).symlink_to(path)
     (root / "camvid_960x720").symlink_to(small_camvid / "camvid")
-    with datasets_forgotten("camvid", "pascal_context"):
+    with datasets_forgotten("camvid", "cityscapes_fine_instance", "pascal_context"):
         register_all_ade20k(str(root))
         register_all_camvid(str(root))
         register_all_cityscapes(str(root))

@@ -9,11 +9,14 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from cityscapesscripts.helpers.labels import id2label
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Instances
 from PIL import Image
 from semantic_trees import write_cityscapes
-from srnet.data.cityscapes import load_cityscapes
-from srnet.evaluation import CityscapesEvaluator, SemanticEvaluator
+from srnet.config import get_srnet_cfg
+from srnet.data.cityscapes import load_cityscapes, register_all_cityscapes
+from srnet.evaluation import CityscapesEvaluator, SemanticEvaluator, build_evaluator
 from srnet.evaluation.cityscapes_labels import (
     EVALUATED,
     LabelIdWriter,
@@ -197,3 +200,27 @@ def test_bad_submissions_are_refused(submission, tmp_path):
     fails(ValueError, r"bonn_000000_000020_x.png belongs to no image")
     with pytest.raises(FileNotFoundError, match="folder of predictions"):
         check_predictions(str(tmp_path / "none"), images)
+
+
+def test_the_true_instances_score_100_ap(small_semantic, datasets_forgotten, tmp_path):
+    """Their masks come from the official tool's label images, not from the registered polygons."""
+    name = "cityscapes_fine_instance_seg_val"
+    with datasets_forgotten("cityscapes_fine_instance"):
+        register_all_cityscapes(str(small_semantic))
+        classes = MetadataCatalog.get(name).thing_classes
+        evaluator = build_evaluator(get_srnet_cfg(), name, str(tmp_path))
+        evaluator.reset()
+        for record in DatasetCatalog.get(name):
+            path = record["file_name"].replace("leftImg8bit/", "gtFine/")
+            ids = np.array(Image.open(path.replace("leftImg8bit", "gtFine_instanceIds")))
+            found = [i for i in np.unique(ids) if i >= 1000]
+            assert sorted(id2label[i // 1000].name for i in found) == ["car", "person"]
+            assert len(record["annotations"]) == 2
+            instances = Instances(
+                ids.shape,
+                pred_masks=torch.stack([torch.from_numpy(ids == i) for i in found]),
+                pred_classes=torch.tensor([classes.index(id2label[i // 1000].name) for i in found]),
+                scores=torch.ones(2),
+            )
+            evaluator.process([record], [{"instances": instances}])
+        assert evaluator.evaluate()["segm"] == {"AP": 100.0, "AP50": 100.0}

@@ -2,10 +2,12 @@
 
 import logging
 import os
+from collections.abc import Callable
 from functools import partial
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
+from detectron2.data.datasets.cityscapes import load_cityscapes_instances
 
 from .semantic_folders import preparation_advice
 
@@ -37,12 +39,14 @@ CITIES = {
 IMAGES = {"train": 2975, "val": 500, "test": 1525}
 IMAGE_SUFFIX = "_leftImg8bit.png"
 TRAIN_ID_SUFFIX = "_gtFine_labelTrainIds.png"
+# The last two for the instances: trained on, and evaluated against.
+INSTANCE_SUFFIXES = ("_gtFine_labelIds.png", "_gtFine_polygons.json", "_gtFine_instanceIds.png")
 PREPARE = "python datasets/prepare_cityscapes.py"
 VOID = 255
 
 
 def load_cityscapes(root: str, split: str) -> list[dict]:
-    """List a split as Detectron2's standard dataset dicts.
+    """List a split as Detectron2's standard dataset dicts of semantic segmentation.
 
     Args:
         root: the folder with `leftImg8bit/` and `gtFine/`.
@@ -55,54 +59,12 @@ def load_cityscapes(root: str, split: str) -> list[dict]:
         FileNotFoundError: a folder, a city's labels or label images are missing; the message names
             the first and the command that makes them.
     """
-    image_dir = os.path.join(root, "leftImg8bit", split)
-    label_dir = os.path.join(root, "gtFine", split)
-    advice = preparation_advice(PREPARE)
-    for folder in (image_dir,) if split == "test" else (image_dir, label_dir):
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(f"the folder {os.path.abspath(folder)} is missing. {advice}")
-    cities = _folders(image_dir)
-    if split != "test":
-        unmatched = sorted(set(cities) ^ set(_folders(label_dir)))
-        if unmatched:
-            wanted = label_dir if unmatched[0] in cities else image_dir
-            raise FileNotFoundError(
-                f"{len(unmatched)} cities have images or labels alone: the first missing folder is "
-                f"{os.path.abspath(os.path.join(wanted, unmatched[0]))}. {advice}"
-            )
-    dicts, missing = [], []
-    for city in cities:
-        names = sorted(os.listdir(os.path.join(image_dir, city)))
-        labels = set() if split == "test" else set(os.listdir(os.path.join(label_dir, city)))
-        for name in names:
-            if not name.endswith(IMAGE_SUFFIX):
-                continue
-            stem = name.removesuffix(IMAGE_SUFFIX)
-            record = {"file_name": os.path.join(image_dir, city, name), "image_id": stem}
-            if split != "test":
-                label = stem + TRAIN_ID_SUFFIX
-                record["sem_seg_file_name"] = os.path.join(label_dir, city, label)
-                if label not in labels:
-                    missing.append(record["sem_seg_file_name"])
-            dicts.append(record)
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(dicts)} labelTrainIds images are missing, the first is "
-            f"{os.path.abspath(missing[0])}. {advice}"
-        )
-    if not dicts:
-        raise FileNotFoundError(
-            f"no image CITY/*{IMAGE_SUFFIX} is in {os.path.abspath(image_dir)}. {advice}"
-        )
-    absent = sorted(set(CITIES[split]) - set(cities))
-    if absent or len(dicts) != IMAGES[split]:
-        logging.getLogger(__name__).warning(
-            "%s holds %d images; the complete split has %d. Missing cities: %s",
-            image_dir,
-            len(dicts),
-            IMAGES[split],
-            ", ".join(absent) or "none",
-        )
+    dicts = []
+    for image, stem in _list_images(root, split, () if split == "test" else (TRAIN_ID_SUFFIX,)):
+        record = {"file_name": image, "image_id": os.path.basename(stem)}
+        if split != "test":
+            record["sem_seg_file_name"] = stem + TRAIN_ID_SUFFIX
+        dicts.append(record)
     return dicts
 
 
@@ -111,25 +73,101 @@ def load_cityscapes_splits(root: str, splits: tuple[str, ...]) -> list[dict]:
     return [record for split in splits for record in load_cityscapes(root, split)]
 
 
-def register_all_cityscapes(root: str) -> None:
-    """Register `cityscapes_fine_sem_seg_{train,val,test,trainval}` under `root`.
+def load_instances(root: str, split: str) -> list[dict]:
+    """List "train" or "val" with its instances, which Detectron2 cuts out of the polygons.
 
-    Detectron2 has the first three. They keep its metadata, but say what is missing, and the test
-    split does not ask for labels.
+    Arguments, returned dicts (with "annotations") and errors as :func:`load_cityscapes`.
+    """
+    _list_images(root, split, INSTANCE_SUFFIXES)
+    folders = (os.path.join(root, kind, split) for kind in ("leftImg8bit", "gtFine"))
+    return load_cityscapes_instances(*folders, from_json=True, to_polygons=True)
+
+
+def register_all_cityscapes(root: str) -> None:
+    """Register `cityscapes_fine_sem_seg_{train,val,test,trainval}` and `..._instance_seg_...`.
+
+    Detectron2 has all but trainval. They keep its metadata, but say what is missing, and the
+    semantic test split does not ask for labels.
+
+    Args:
+        root: the folder with `cityscapes/`.
     """
     folder = os.path.join(root, "cityscapes")
     metadata = MetadataCatalog.get("cityscapes_fine_sem_seg_train")
     for name, parts in {**{s: (s,) for s in IMAGES}, "trainval": ("train", "val")}.items():
         dataset = f"cityscapes_fine_sem_seg_{name}"
-        if dataset in DatasetCatalog.list():
-            DatasetCatalog.remove(dataset)
-        DatasetCatalog.register(dataset, partial(load_cityscapes_splits, folder, parts))
+        _register(dataset, partial(load_cityscapes_splits, folder, parts))
         MetadataCatalog.get(dataset).set(
             stuff_classes=metadata.stuff_classes,
             stuff_colors=[list(category["color"]) for category in CITYSCAPES_CATEGORIES],
             ignore_label=VOID,
             evaluator_type="cityscapes_sem_seg",
         )
+    for split in ("train", "val"):
+        dataset = f"cityscapes_fine_instance_seg_{split}"
+        _register(dataset, partial(load_instances, folder, split))
+        MetadataCatalog.get(dataset).set(
+            thing_classes=metadata.thing_classes,
+            # With the slash that Detectron2 has set, which takes no other value.
+            gt_dir=os.path.join(folder, "gtFine", split) + "/",
+            evaluator_type="cityscapes_instance",
+        )
+
+
+def _register(name: str, load: Callable[[], list[dict]]) -> None:
+    if name in DatasetCatalog.list():
+        DatasetCatalog.remove(name)
+    DatasetCatalog.register(name, load)
+
+
+def _list_images(root: str, split: str, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
+    """List a split: the path of an image, and that of its label files without their `suffixes`.
+
+    No suffix means no labels. Errors as :func:`load_cityscapes`.
+    """
+    image_dir = os.path.join(root, "leftImg8bit", split)
+    label_dir = os.path.join(root, "gtFine", split)
+    advice = preparation_advice(PREPARE)
+    for folder in (image_dir, label_dir) if suffixes else (image_dir,):
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"the folder {os.path.abspath(folder)} is missing. {advice}")
+    cities = _folders(image_dir)
+    if suffixes:
+        unmatched = sorted(set(cities) ^ set(_folders(label_dir)))
+        if unmatched:
+            wanted = label_dir if unmatched[0] in cities else image_dir
+            raise FileNotFoundError(
+                f"{len(unmatched)} cities have images or labels alone: the first missing folder is "
+                f"{os.path.abspath(os.path.join(wanted, unmatched[0]))}. {advice}"
+            )
+    images, missing = [], []
+    for city in cities:
+        there = set(os.listdir(os.path.join(label_dir, city))) if suffixes else set()
+        for name in sorted(os.listdir(os.path.join(image_dir, city))):
+            if name.endswith(IMAGE_SUFFIX):
+                stem = name.removesuffix(IMAGE_SUFFIX)
+                labels = os.path.join(label_dir, city, stem)
+                images.append((os.path.join(image_dir, city, name), labels))
+                missing += [labels + suffix for suffix in suffixes if stem + suffix not in there]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} label files of {len(images)} images are missing, the first is "
+            f"{os.path.abspath(missing[0])}. {advice}"
+        )
+    if not images:
+        raise FileNotFoundError(
+            f"no image CITY/*{IMAGE_SUFFIX} is in {os.path.abspath(image_dir)}. {advice}"
+        )
+    absent = sorted(set(CITIES[split]) - set(cities))
+    if absent or len(images) != IMAGES[split]:
+        logging.getLogger(__name__).warning(
+            "%s holds %d images; the complete split has %d. Missing cities: %s",
+            image_dir,
+            len(images),
+            IMAGES[split],
+            ", ".join(absent) or "none",
+        )
+    return images
 
 
 def _folders(path: str) -> list[str]:
