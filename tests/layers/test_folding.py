@@ -140,7 +140,10 @@ def test_the_cheaper_form_is_chosen(squeeze):
 
 
 def test_costs_are_those_of_the_paper():
-    """Plain SR is Table IV's 2.43 and 3.64 G; the weight takes 2 x 512 x 9 x 512 x 256."""
+    """Plain SR is Table IV's 2.43 and 3.64 G; the weight takes 512 x 9 x 512 x 256 an image.
+
+    Where autograd may come by, it takes them once more, for what is kept otherwise.
+    """
     context, conv, x = head("gap")
     plain, folded = reconstruction_costs(context, conv, x.shape)
     assert plain.products / 1e9 == pytest.approx(2.43, rel=0.01)
@@ -150,6 +153,9 @@ def test_costs_are_those_of_the_paper():
     assert plain.products / 1e9 == pytest.approx(3.64, rel=0.01)
     moments = 96 * 96 * 512 * 512 * 10 // 16 + 512 * 512 * 256
     assert folded.products == 2 * 512 * 9 * 512 * 256 + moments
+    with torch.no_grad():
+        kept = reconstruction_costs(context, conv, x.shape)[1]
+    assert folded.products - kept.products == 512 * 9 * 512 * 256
     assert Cost(3, 1).total == 19
 
 
@@ -161,6 +167,61 @@ def test_the_choice_can_be_made_by_hand():
     context, conv, x = head()
     context.fold = False
     assert not folds(context, conv, x)
+
+
+def replace(pair):
+    pair.conv.weight = nn.Parameter(torch.randn_like(pair.conv.weight))
+
+
+def step(pair):
+    optimizer = torch.optim.SGD(pair.parameters(), lr=0.1)
+    with torch.enable_grad():
+        pair.context.fold = False
+        pair(torch.randn(2, 24, 5, 5, dtype=pair.conv.weight.dtype)).mean().backward()
+    optimizer.step()
+
+
+def train(pair):
+    pair.train()
+    pair(torch.randn(2, 24, 5, 5))
+    pair.context.conv_r.weight.data.normal_()
+    pair.eval()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pair: nn.init.normal_(pair.conv.weight),
+        lambda pair: nn.init.normal_(pair.context.conv_r.weight),
+        lambda pair: pair.load_state_dict({k: v + 1 for k, v in pair.state_dict().items()}),
+        lambda pair: pair.double().float().half().float(),
+        replace,
+        step,
+        train,
+    ],
+    ids=["conv", "conv_r", "load_state_dict", "precision", "replace", "step", "train"],
+)
+@torch.no_grad()
+def test_changed_weights_are_noticed(change):
+    pair, x = Pair(), torch.randn(2, 24, 9, 13)
+    before, _ = both(pair, x)
+    assert torch.equal(both(pair, x)[0], before)
+    change(pair)
+    folded, plain = both(pair, x)
+    torch.testing.assert_close(folded, plain, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(folded, before)
+
+
+def test_what_inference_mode_computed_serves_elsewhere():
+    pair, x = Pair(), torch.randn(1, 24, 9, 13)
+    with torch.inference_mode():
+        first = both(pair, x)[0].clone()
+    assert torch.equal(both(pair, x)[0], first)
+    x.requires_grad_()
+    pair.context.fold = True
+    pair(x).sum().backward()
+    assert x.grad.abs().sum() > 0
+    assert pair.context.conv_r.weight.grad.abs().sum() > 0
 
 
 def test_what_cannot_fold_runs_plain():

@@ -3,10 +3,12 @@
 At inference Eq. 7 is linear in the map, ``y = (I + W_R diag(g) W_b) x`` with one vector g an image.
 So a convolution of y is a convolution of x with another weight, which is exact, and neither y nor
 b, c and their products are ever computed. Making the weight costs the same on every map, so on
-small ones the plain form is the cheaper.
+small ones the plain form is the cheaper. Half of that cost, the product of the convolution's weight
+with W_R, is the same for all images: where no gradient is asked for it is computed once and kept.
 """
 
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +55,7 @@ def reconstruction_costs(
     Returns:
         The cost of the plain and of the folded form. Plain: 1x1 convolutions to ``b``, ``c`` and
         back, their maps, and the sum with x. Folded: what squeezes x, and for the weight
-        ``O k k C P`` multiply-adds once and again for each image.
+        ``O k k C P`` multiply-adds for each image, and once more where that is not kept.
     """
     images, channels, height, width = shape
     positions = images * height * width
@@ -67,9 +69,9 @@ def reconstruction_costs(
         elements=positions * ((9 if is_ghp else 5) * reduced + 4 * channels),
     )
     weight = Cost(
-        products=(1 + images) * rows * channels * reduced,
-        # Both permutations, the sum and the convolution's own copy.
-        elements=(2 + 6 * images) * rows * channels,
+        products=(images + (not keeps_products())) * rows * channels * reduced,
+        # The permutation, the sum and the convolution's own copy.
+        elements=6 * images * rows * channels,
     )
     squeeze = Cost(products=0, elements=positions * channels)
     if is_ghp and context.uses_moments():
@@ -95,19 +97,60 @@ def folded_weight(
     Returns:
         (N, O, C, k, k), one weight an image, in the precision and memory format of `weight`.
     """
-    out_channels, channels, *kernel = weight.shape
+    out_channels, _, *kernel = weight.shape
     with no_autocast(weight.device):
-        # One row for each output channel and place in the kernel: (O k k, C).
-        rows = widen(weight).permute(0, 2, 3, 1).reshape(-1, channels)
-        through_r = rows @ widen(context.conv_r.weight.flatten(1))
-        scaled = through_r * widen(scales).unsqueeze(1)
-        to_x = widen(context.conv_b.weight.flatten(1)).expand(len(scaled), -1, -1)
-        folded = torch.baddbmm(rows.expand(len(scaled), -1, -1), scaled, to_x).to(weight.dtype)
+        rows, through_r = _products(context, weight)
+        to_x = widen(context.conv_b.weight.flatten(1)) * widen(scales).unsqueeze(2)
+        images = len(to_x)
+        folded = torch.baddbmm(
+            rows.expand(images, -1, -1), through_r.expand(images, -1, -1), to_x
+        ).to(weight.dtype)
     if len(rows) == out_channels:
         return folded[..., None, None]
     folded = folded.unflatten(1, (out_channels, *kernel)).permute(0, 1, 4, 2, 3)
     # What the permutation leaves is channels last, for which a convolution would convert the map.
     return folded.contiguous() if weight.is_contiguous() else folded
+
+
+class _Kept(NamedTuple):
+    """What was computed of two weights, and how to see that they are still the same."""
+
+    weights: tuple[torch.Tensor, torch.Tensor]
+    """Detached, so that their memory is not given to others while it is compared."""
+    stamps: list[tuple[int, int, torch.dtype]]
+    products: tuple[torch.Tensor, torch.Tensor]
+
+
+_KEPT: WeakKeyDictionary[SqueezeReasoning, _Kept] = WeakKeyDictionary()
+
+
+def keeps_products() -> bool:
+    """Whether the product of two weights is kept: not for autograd, nor in a recorded graph."""
+    recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return not (recorded or torch.is_grad_enabled())
+
+
+def _products(context: SqueezeReasoning, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weight with a row for each output channel and place in the kernel, and that times W_R.
+
+    Both are kept for the next image, (O k k, C) and (O k k, P), 14 MB for the paper's head. They
+    are computed again after training, and when one of the weights is another tensor or was written
+    to as far as PyTorch counts, which is not so for writes to `weight.data`.
+    """
+    weights = (weight, context.conv_r.weight)
+    if not keeps_products() or any(w.is_inference() for w in weights):
+        return _multiply(*weights)
+    stamps = [(w.data_ptr(), w._version, w.dtype) for w in weights]
+    kept = _KEPT.get(context)
+    if kept is None or kept.stamps != stamps:
+        detached = (weights[0].detach(), weights[1].detach())
+        kept = _KEPT[context] = _Kept(detached, stamps, _multiply(*weights))
+    return kept.products
+
+
+def _multiply(weight: torch.Tensor, weight_r: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = widen(weight).permute(0, 2, 3, 1).reshape(-1, weight.shape[1])
+    return rows, rows @ widen(weight_r.flatten(1))
 
 
 def conv_after_context(context: nn.Module | None, conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
@@ -130,6 +173,8 @@ def conv_after_context(context: nn.Module | None, conv: nn.Conv2d, x: torch.Tens
     if context is None:
         return conv(x)
     if not folds(context, conv, x):
+        if context.training and not torch.compiler.is_compiling():
+            _KEPT.pop(context, None)
         return conv(context(x))
     weights = folded_weight(context, context.scales(x), conv.weight)
     outputs = [
