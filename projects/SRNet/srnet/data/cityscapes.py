@@ -9,6 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 from detectron2.data.datasets.cityscapes import load_cityscapes_instances
 
+from .cityscapes_scripts import provide_cityscapesscripts
 from .semantic_folders import preparation_advice
 
 # The cities and the number of images of a complete split.
@@ -79,6 +80,7 @@ def load_instances(root: str, split: str) -> list[dict]:
     Arguments, returned dicts (with "annotations") and errors as :func:`load_cityscapes`.
     """
     _list_images(root, split, INSTANCE_SUFFIXES)
+    provide_cityscapesscripts()
     folders = (os.path.join(root, kind, split) for kind in ("leftImg8bit", "gtFine"))
     return load_cityscapes_instances(*folders, from_json=True, to_polygons=True)
 
