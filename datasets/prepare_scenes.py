@@ -20,7 +20,6 @@ import argparse
 import hashlib
 import json
 import os
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,7 @@ from pathlib import Path
 import coco_annotations as coco
 import cv2
 import numpy as np
-from preparation import replacing_folder
+from preparation import datasets_root, main, replacing_folder
 from pycocotools import mask as mask_api
 from scenes_street import STUFF, THINGS, draw_scene
 from srnet.data.scenes import CLASSES, NUM_THINGS, SPLITS, VOID
@@ -192,11 +191,10 @@ def positive(text: str) -> int:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    root = Path(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=root / "scenes", metavar="DIR")
+    parser.add_argument("--output", type=Path, default=datasets_root() / "scenes", metavar="DIR")
     parser.add_argument("--train", type=positive, default=200, metavar="N", help="200")
     parser.add_argument("--val", type=positive, default=40, metavar="N", help="40")
     parser.add_argument(
@@ -206,7 +204,4 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        prepare(parse())
-    except (OSError, ValueError) as error:
-        sys.exit(f"prepare_scenes: {error}")
+    main(prepare, parse())

@@ -45,6 +45,17 @@ def data_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cells_of():
+    """The cells of the rows of Markdown tables, without what aligns them."""
+
+    def read(text):
+        rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+        return [[cell.strip() for cell in row] for row in rows]
+
+    return read
+
+
+@pytest.fixture(scope="session")
 def datasets_forgotten():
     """A context in which datasets of some prefixes are unknown, to be registered elsewhere."""
 

@@ -32,6 +32,7 @@ from srnet.data.checks import ROI_ARCHITECTURES
 from srnet.engine import Trainer, setup_cfg
 from srnet.layers import FLOP_HANDLES
 from srnet.model_zoo import get_config_file
+from tabulate import tabulate
 from torch import nn
 
 BOXES, MASKS = 1000, 100
@@ -147,14 +148,8 @@ def to_markdown(names: list[str], results: list[dict]) -> str:
             rows.append(["difference", part, *(f"{x:+.2f}" for x in change)])
     if not rows:
         return f"{names[0]} and {names[1]} have the same counts in every part"
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    rule = ["-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    lines = [header, rule, *rows]
-    return "\n".join(
-        "| " + " | ".join(c.ljust(w) if i < 2 else c.rjust(w)
-                          for i, (c, w) in enumerate(zip(line, widths, strict=True))) + " |"
-        for line in lines
-    )  # fmt: skip
+    align = ("left", "left", "right", "right", "right")
+    return tabulate(rows, header, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -12,6 +12,8 @@ import json
 import sys
 from pathlib import Path
 
+from tabulate import tabulate
+
 
 def read(path: Path, dataset: str | None) -> dict:
     """Read an evaluation.
@@ -54,14 +56,14 @@ def compare(first: dict, second: dict) -> str:
     """
     if list(first["classes"]) != list(second["classes"]):
         raise ValueError(f"the classes of {first['dataset']} and {second['dataset']} differ")
-    rows = [(c, value, second["classes"][c]) for c, value in first["classes"].items()]
-    rows.append(("mean", first["mean"], second["mean"]))
-    lines = ["| class | first | second | difference |", "|:--|--:|--:|--:|"]
-    for name, a, b in rows:
-        cells = ["-" if value is None else f"{value:.1f}" for value in (a, b)]
-        cells.append("-" if a is None or b is None else f"{b - a:+.1f}")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    pairs = {c: (value, second["classes"][c]) for c, value in first["classes"].items()}
+    pairs["mean"] = (first["mean"], second["mean"])
+    rows = [(name, a, b, None if None in (a, b) else b - a) for name, (a, b) in pairs.items()]
+    header = ["class", "first", "second", "difference"]
+    digits = ("", ".1f", ".1f", "+.1f")
+    align = ("left", "right", "right", "right")
+    table = tabulate(rows, header, "pipe", floatfmt=digits, missingval="-", colalign=align)
+    return table + "\n"
 
 
 def main() -> None:

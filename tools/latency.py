@@ -14,6 +14,7 @@ from detectron2.modeling import build_model
 from detectron2.solver import build_optimizer
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
+from tabulate import tabulate
 from torch import nn
 
 OBJECTS = 10  # instances in an image of noise
@@ -195,21 +196,19 @@ def compare(times: dict[str, list[float]], batch: int = 1) -> str:
     The ratio is that of the FPS, the second to the first: the median over runs that followed each
     other, and that of the fastest runs, which other load on the machine has touched least.
     """
-    lines = [
-        "| config | median (ms) | quartiles (ms) | fastest (ms) | FPS |",
-        "|:--|--:|:-:|--:|--:|",
-    ]
+    header = ["config", "median (ms)", "quartiles (ms)", "fastest (ms)", "FPS"]
+    rows = []
     for name, values in times.items():
         median = statistics.median(values)
         low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else [median] * 3
-        lines.append(
-            f"| {name} | {1e3 * median:.2f} | {1e3 * low:.2f} to {1e3 * high:.2f} | "
-            f"{1e3 * min(values):.2f} | "
-            f"{batch / median:.1f} |"
-        )
+        quartiles = f"{1e3 * low:.2f} to {1e3 * high:.2f}"
+        fastest, fps = f"{1e3 * min(values):.2f}", f"{batch / median:.1f}"
+        rows.append([name, f"{1e3 * median:.2f}", quartiles, fastest, fps])
+    align = ("left", "right", "center", "right", "right")
+    text = tabulate(rows, header, "pipe", colalign=align, disable_numparse=True) + "\n"
     if len(times) == 2:
         first, second = times.values()
         ratio = statistics.median(a / b for a, b in zip(first, second, strict=True))
         fastest = min(first) / min(second)
-        lines += ["", f"FPS of the second to the first: {ratio:.3f}; of the fastest: {fastest:.3f}"]
-    return "\n".join(lines) + "\n"
+        text += f"\nFPS of the second to the first: {ratio:.3f}; of the fastest: {fastest:.3f}\n"
+    return text

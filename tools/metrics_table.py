@@ -14,6 +14,8 @@ import re
 import sys
 from pathlib import Path
 
+from tabulate import tabulate
+
 # What models record during training under names with a slash, as evaluators do.
 TRAINING = ("rpn", "roi_head", "fast_rcnn", "mask_rcnn", "keypoint_head")
 # Evaluators name a metric of a class METRIC-CLASS.
@@ -68,20 +70,8 @@ def to_markdown(tasks: dict[str, dict[str, float]]) -> str:
 
 
 def _table(header: list[str], rows: list[list]) -> str:
-    text = [header] + [[row[0], *(f"{value:.1f}" for value in row[1:])] for row in rows]
-    widths = [max(len(row[i]) for row in text) for i in range(len(header))]
-    lines = [
-        "| "
-        + " | ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        + " |"
-        for row in text
-    ]
-    rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
-    lines.insert(1, "| " + " | ".join(rule) + " |")
-    return "\n".join(lines)
+    align = ["left"] + ["right"] * (len(header) - 1)
+    return tabulate(rows, header, tablefmt="pipe", floatfmt=".1f", colalign=align)
 
 
 def main() -> None:

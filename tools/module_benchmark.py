@@ -16,6 +16,7 @@ from srnet.layers import conv_after_context
 from srnet.modeling import build_context
 from srnet.modeling.inference import is_out_of_memory
 from srnet.modeling.semantic.blocks import conv_norm_relu
+from tabulate import tabulate
 from torch import nn
 
 # The profiler's library would report that there is no GPU, as an error.
@@ -206,11 +207,9 @@ def summarize(times: dict[str, list[float]], name: str, reference: str) -> dict[
 
 def to_markdown(rows: list[dict], reference: str = REFERENCE) -> str:
     """Format the rows, whose ratios are to `reference`; one that ran out of memory says so."""
-    lines = [
-        "| module | size | pass | median (ms) | quartiles (ms) | fastest (ms) | "
-        f"to {reference} | memory (MB) |",
-        "|:--|:-:|:--|--:|:-:|--:|--:|--:|",
-    ]
+    header = ["module", "size", "pass", "median (ms)", "quartiles (ms)", "fastest (ms)"]
+    header += [f"to {reference}", "memory (MB)"]
+    table = []
     for row in rows:
         cells = [row["module"], row["size"], row["pass"]]
         if row["median"] is None:
@@ -219,8 +218,9 @@ def to_markdown(rows: list[dict], reference: str = REFERENCE) -> str:
             ratio = "" if row["ratio"] is None else f"{row['ratio']:.3f}"
             cells += [f"{row['median']:.1f}", f"{row['low']:.1f} to {row['high']:.1f}"]
             cells += [f"{row['fastest']:.1f}", ratio, f"{row['memory']:.0f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        table.append(cells)
+    align = ("left", "center", "left", "right", "center", "right", "right", "right")
+    return tabulate(table, header, "pipe", colalign=align, disable_numparse=True) + "\n"
 
 
 def plot(rows: list[dict], path: Path) -> None:

@@ -33,6 +33,7 @@ from srnet.layers.memory import activation_bytes
 from srnet.model_zoo import get_config_file
 from srnet.modeling import build_context
 from srnet.modeling.semantic.blocks import conv_norm_relu
+from tabulate import tabulate
 from torch import nn
 
 SIZE, CHANNELS, FEATURES = 96, 512, 2048
@@ -247,22 +248,14 @@ TABLES = {"2": table_2, "4": table_4, "9": table_9, "10": table_10}
 
 def to_text(header: list[str], rows: list[list], style: str) -> str:
     """Format a table as aligned text, Markdown or CSV."""
-    cells = [header] + [[show(cell, name) for cell, name in zip(row, header, strict=True)]
-                        for row in rows]  # fmt: skip
+    cells = [[show(cell, name) for cell, name in zip(row, header, strict=True)] for row in rows]
     if style == "csv":
         stream = io.StringIO()
-        csv.writer(stream, lineterminator="\n").writerows(cells)
+        csv.writer(stream, lineterminator="\n").writerows([header, *cells])
         return stream.getvalue()
-    widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
-    lines = [
-        [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))]  # noqa: B905
-        for line in cells
-    ]
-    if style == "text":
-        return "\n".join("  ".join(line).rstrip() for line in lines) + "\n"
-    rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
-    lines.insert(1, rule)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    align = ["left"] + ["right"] * (len(header) - 1)
+    form = {"text": "simple", "markdown": "pipe"}[style]
+    return tabulate(cells, header, tablefmt=form, colalign=align, disable_numparse=True) + "\n"
 
 
 def show(cell: str | float, column: str) -> str:

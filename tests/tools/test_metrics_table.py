@@ -20,7 +20,7 @@ def run(root, tmp_path):
     return run
 
 
-def test_the_last_evaluation_is_formatted(run, tmp_path):
+def test_the_last_evaluation_is_formatted(run, cells_of, tmp_path):
     result = run(
         {"iteration": 9, "total_loss": 3.0, "sem_seg/mIoU": 1.0},
         {
@@ -36,17 +36,12 @@ def test_the_last_evaluation_is_formatted(run, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == (tmp_path / "metrics.md").read_text().strip()
-    assert result.stdout.splitlines() == [
-        "Last evaluation, %:",
-        "",
-        "| sem_seg | mIoU |",
-        "| ------- | ---: |",
-        "| all     | 50.0 |",
-        "",
-        "| class      |  IoU |  ACC |",
-        "| ---------- | ---: | ---: |",
-        "| road       | 75.0 | 80.0 |",
-        "| t-junction | 25.0 |  nan |",
+    assert [row for row in cells_of(result.stdout) if "--" not in row[1]] == [
+        ["sem_seg", "mIoU"],
+        ["all", "50.0"],
+        ["class", "IoU", "ACC"],
+        ["road", "75.0", "80.0"],
+        ["t-junction", "25.0", "nan"],
     ]
 
 

@@ -76,7 +76,7 @@ HEADER, ROWS = (
 
 def test_formats(tables):
     text = tables.to_text(HEADER, ROWS, "text").splitlines()
-    assert text[1].split() == ["a,", "b", "241.2", "0.00950", "+0.1"]
+    assert text[2].split() == ["a,", "b", "241.2", "0.00950", "+0.1"]
     assert len({len(line) for line in text}) == 1
     markdown = tables.to_text(HEADER, ROWS, "markdown").splitlines()
     assert set(markdown[1]) <= set("|-: ") and len({line.count("|") for line in markdown}) == 1
