@@ -1,5 +1,6 @@
 """The Cityscapes evaluation and submission against cityscapesscripts' own commands."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -16,7 +17,6 @@ from PIL import Image
 from semantic_trees import write_cityscapes
 from srnet.config import get_srnet_cfg
 from srnet.data.cityscapes import load_cityscapes, register_all_cityscapes
-from srnet.data.cityscapes_scripts import provide_cityscapesscripts
 from srnet.evaluation import CityscapesEvaluator, SemanticEvaluator, build_evaluator
 from srnet.evaluation.cityscapes_labels import (
     EVALUATED,
@@ -205,13 +205,14 @@ def test_bad_submissions_are_refused(submission, tmp_path):
 
 def test_detectron2s_main_finds_cityscapesscripts():
     """Its import statements, which end at Meta otherwise."""
-    provide_cityscapesscripts()
     import deeplearning.projects.cityscapesApi.cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling as elsewhere  # noqa: E501
     from deeplearning.projects.cityscapesApi.cityscapesscripts.helpers.labels import name2label
 
     name = "cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling"
     assert elsewhere is sys.modules[name]
     assert name2label["car"] is id2label[26]
+    with pytest.raises(ModuleNotFoundError, match=r"deeplearning.projects.other"):
+        importlib.import_module("deeplearning.projects.other")
 
 
 def test_the_true_instances_score_100_ap(small_semantic, datasets_forgotten, tmp_path):

@@ -1,31 +1,38 @@
 """Lets Detectron2's main find cityscapesscripts."""
 
-import importlib
+import importlib.util
 import sys
-from types import ModuleType
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 
 # Since its commit 4823082a (2024-12-19), still in 02b5c4e2 (2026-06-06), Detectron2's loader and
 # evaluator of Cityscapes' instances import cityscapesscripts from a place that only Meta has.
 ELSEWHERE = "deeplearning.projects.cityscapesApi"
-USED = ("helpers.labels", "evaluation.evalInstanceLevelSemanticLabeling")
+
+
+class _Elsewhere(MetaPathFinder, Loader):
+    """Finds cityscapesscripts at that place too.
+
+    A finder, for it also serves the processes that Detectron2 starts, which import the main script.
+    """
+
+    def find_spec(self, name, path=None, target=None):
+        """Answer for the place and what cityscapesscripts has there."""
+        if f"{ELSEWHERE}.".startswith(f"{name}."):
+            return ModuleSpec(name, self, is_package=True)
+        if name.startswith(f"{ELSEWHERE}.cityscapesscripts"):
+            return ModuleSpec(name, self)
+        return None
+
+    def exec_module(self, module):
+        """Put the installed module in the place of the one that was just made."""
+        name = module.__name__.removeprefix(f"{ELSEWHERE}.")
+        if name != module.__name__:
+            sys.modules[module.__name__] = importlib.import_module(name)
 
 
 def provide_cityscapesscripts() -> None:
-    """Let the installed cityscapesscripts also be imported from where Detectron2's main looks.
-
-    Raises:
-        ModuleNotFoundError: cityscapesscripts is not installed.
-    """
-    parts = ELSEWHERE.split(".")
-    for depth in range(len(parts)):
-        name = ".".join(parts[: depth + 1])
-        if name not in sys.modules:
-            sys.modules[name] = ModuleType(name)
-        if depth:
-            setattr(sys.modules[".".join(parts[:depth])], parts[depth], sys.modules[name])
-    for module in USED:
-        importlib.import_module(f"cityscapesscripts.{module}")
-    package = sys.modules["cityscapesscripts"]
-    sys.modules[ELSEWHERE].cityscapesscripts = package
-    for name in [n for n in sys.modules if n.partition(".")[0] == package.__name__]:
-        sys.modules[f"{ELSEWHERE}.{name}"] = sys.modules[name]
+    """Let cityscapesscripts also be imported from where Detectron2's main looks for it."""
+    if importlib.util.find_spec(ELSEWHERE.partition(".")[0]) is None:
+        # First, or the files of cityscapesscripts would be found and run a second time.
+        sys.meta_path.insert(0, _Elsewhere())

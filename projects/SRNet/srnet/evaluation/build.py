@@ -15,7 +15,6 @@ from detectron2.evaluation import (
 )
 
 from srnet.data.checks import check_panoptic_files
-from srnet.data.cityscapes_scripts import provide_cityscapesscripts
 
 from .classification import ClassificationEvaluator
 from .semantic import CityscapesEvaluator, SemanticEvaluator
@@ -51,7 +50,6 @@ def _lvis(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluat
 
 
 def _cityscapes_instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    provide_cityscapesscripts()
     return CityscapesInstanceEvaluator(dataset_name)
 
 
