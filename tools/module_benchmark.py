@@ -240,7 +240,7 @@ def plot(rows: list[dict], path: Path) -> None:
         axes.plot(*zip(*points, strict=True), styles[i // 10], marker="o", label=name, **bold)
     axes.set_xticks(range(len(sizes)), sizes)
     axes.set(xlabel="map (height x width)", ylabel="forward (ms)", yscale="log")
-    figure.legend(fontsize="small", loc="outside right upper")
+    figure.legend(fontsize="small", loc="outside right upper", handlelength=4)
     axes.grid(alpha=0.3)
     figure.savefig(path)
 
