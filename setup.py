@@ -40,7 +40,7 @@ setup(
     python_requires=">=3.10",
     # Detectron2 has no release on the package index; INSTALL.md says how to get it.
     install_requires=[
-        "torch>=2.2",
+        "torch>=2.7",
         "torchvision",
         "numpy",
         "opencv-python-headless",

@@ -5,7 +5,7 @@ import torch
 from detectron2.layers import Conv2d
 from fvcore.nn import FlopCountAnalysis
 from srnet.layers import NonLocal, SqueezeReasoning, conv_after_context
-from srnet.layers.folding import Cost, folds, reconstruction_costs
+from srnet.layers.folding import Cost, folds, reconstruction_costs, total
 from srnet.layers.squeeze_reasoning import second_moments
 from torch import nn
 
@@ -156,7 +156,7 @@ def test_costs_are_those_of_the_paper():
     with torch.no_grad():
         kept = reconstruction_costs(context, conv, x.shape)[1]
     assert folded.products - kept.products == 512 * 9 * 512 * 256
-    assert Cost(3, 1).total == 19
+    assert total(Cost(3, 1)) == 19
 
 
 def test_the_choice_can_be_made_by_hand():
@@ -264,7 +264,7 @@ def test_exports(squeeze):
     for name, free in {"fixed": (), "any size": (2, 3), "any batch": (0, 2, 3)}.items():
         dims = {i: torch.export.Dim.DYNAMIC for i in free}
         x = torch.randn(2, 24, 40, 50)
-        program = torch.export.export(pair, (x,), dynamic_shapes=(dims,))
+        program = torch.export.export(pair, (x,), dynamic_shapes=(dims,), strict=False)
         if free:
             x = torch.randn(2, 24, 33, 57)
         if 0 in free:

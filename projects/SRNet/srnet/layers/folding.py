@@ -34,10 +34,11 @@ class Cost(NamedTuple):
     elements: int
     """Numbers read from and written to memory by what is not a matrix product, and outputs."""
 
-    @property
-    def total(self) -> int:
-        """Both, in multiply-adds."""
-        return self.products + PRODUCTS_PER_ELEMENT * self.elements
+
+def total(cost: Cost) -> int:
+    """Both parts of a cost, in multiply-adds."""
+    # Not a property of the tuple, which torch.compile of PyTorch 2.7 cannot trace.
+    return cost.products + PRODUCTS_PER_ELEMENT * cost.elements
 
 
 def reconstruction_costs(
@@ -69,7 +70,7 @@ def reconstruction_costs(
         elements=positions * ((9 if is_ghp else 5) * reduced + 4 * channels),
     )
     weight = Cost(
-        products=(images + (not keeps_products())) * rows * channels * reduced,
+        products=(images + (0 if keeps_products() else 1)) * rows * channels * reduced,
         # The permutation, the sum and the convolution's own copy.
         elements=6 * images * rows * channels,
     )
@@ -159,7 +160,8 @@ def conv_after_context(context: nn.Module | None, conv: nn.Conv2d, x: torch.Tens
     Folded are :class:`SqueezeReasoning` and a convolution with one group and zero padding; all else
     runs as it stands. `SqueezeReasoning.fold` overrides the choice. It is made by
     :func:`reconstruction_costs`, for each size of the map; a model that is exported for maps of
-    any size folds, and one for batches of any size does not, as each image has a weight of its own.
+    any size folds, and one for batches of any size does not, as each image has a weight of its own
+    (strict exporting cannot tell that from torch.compile, and refuses such batches).
     torch.jit.trace records the plain form.
 
     Args:
@@ -205,7 +207,7 @@ def folds(context: nn.Module, conv: nn.Conv2d, x: torch.Tensor) -> bool:
         if any_batch or any_size:
             return not any_batch
     plain, folded = reconstruction_costs(context, conv, x.shape)
-    return folded.total < plain.total
+    return total(folded) < total(plain)
 
 
 def is_symbolic(lengths: torch.Size) -> bool:
