@@ -70,7 +70,11 @@ def test_a_fresh_twin_is_detectron2s_network(options, position):
         assert "res5.0.context.conv_b.weight" in added
     trained = {name for name, p in plain.named_parameters() if p.requires_grad}
     assert {name for name, p in twin.named_parameters() if p.requires_grad} == trained | added
-    for name, value in features(plain).items():
+    try:
+        expected = features(plain)
+    except NotImplementedError as error:  # the deformable convolution of a compiled Detectron2
+        pytest.skip(f"Detectron2 says: {error}")
+    for name, value in expected.items():
         torch.testing.assert_close(features(twin)[name], value, rtol=0, atol=0)
     assert twin.output_shape() == plain.output_shape()
 
