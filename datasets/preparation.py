@@ -25,11 +25,6 @@ class Conversion(NamedTuple):
     label: Path
 
 
-def datasets_root() -> Path:
-    """The folder of all datasets, as Detectron2 finds it."""
-    return Path(os.getenv("DETECTRON2_DATASETS", "datasets")).expanduser()
-
-
 @contextmanager
 def replacing(path: Path, source: Path) -> Iterator[Path]:
     """Give a name to write to; the file gets the time of `source` and then the place of `path`."""
@@ -104,23 +99,24 @@ def check(item: Conversion, num_classes: int, void: int) -> np.ndarray:
 
 
 def run(
+    split: str,
     items: list[Conversion],
     read: Callable[[Path], np.ndarray],
     *,
     num_classes: int,
     void: int,
     workers: int,
-) -> tuple[int, np.ndarray]:
-    """Convert and check all labels, in processes.
-
-    Returns:
-        How many were written, and the pixels of each label from 0 to 255 in all of them.
-    """
+) -> None:
+    """Convert and check all labels of a split, in processes, and print what it holds."""
     written = sum(_map(partial(convert, read=read), items, workers))
     counts = np.zeros(256, np.int64)
     for found in _map(partial(check, num_classes=num_classes, void=void), items, workers):
         counts += found
-    return written, counts
+    classes = np.count_nonzero(np.delete(counts, void))
+    print(
+        f"{split}: {len(items)} images, {written} labels written; {classes} classes occur, "
+        f"{100 * counts[void] / max(counts.sum(), 1):.1f} % of the pixels are void"
+    )
 
 
 def _map(function: Callable, items: list, workers: int) -> Iterable:
@@ -144,18 +140,11 @@ def check_count(what: str, found: int, expected: int, partial_: bool) -> None:
         )
 
 
-def report(what: str, images: int, written: int, counts: np.ndarray, void: int) -> None:
-    """Print what a split holds."""
-    total = counts.sum()
-    classes = np.count_nonzero(np.delete(counts, void))
-    print(
-        f"{what}: {images} images, {written} labels written; {classes} classes occur, "
-        f"{100 * counts[void] / max(total, 1):.1f} % of the pixels are void"
+def make_parser(doc: str) -> argparse.ArgumentParser:
+    """A parser with the options that every script which calls :func:`run` has."""
+    parser = argparse.ArgumentParser(
+        description=doc.partition("\n")[0], epilog="datasets/README.md says what to download."
     )
-
-
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """Add the options every script has."""
     parser.add_argument(
         "--partial", action="store_true", help="take a part of the dataset instead of all of it"
     )
@@ -166,6 +155,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         default=os.cpu_count() or 1,
         help="processes (default: %(default)s)",
     )
+    return parser
 
 
 def main(prepare: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> None:

@@ -11,9 +11,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from preparation import Conversion, add_common, check_count, datasets_root, main, report, run
+from preparation import Conversion, check_count, main, make_parser, run
 from srnet.data.ade20k import FOLDER, NUM_CLASSES, SPLITS, VOID
 from srnet.data.labels import read_label
+from srnet.data.root import datasets_root
 
 
 def shift(path: Path) -> np.ndarray:
@@ -50,21 +51,16 @@ def find(root: Path, folder: str) -> list[Conversion]:
 
 def prepare(arguments: argparse.Namespace) -> None:
     """Make and check the labels, and print what there is."""
-    root = arguments.folder or datasets_root() / FOLDER
+    root = arguments.folder or Path(datasets_root()) / FOLDER
     for split, (folder, count) in SPLITS.items():
         items = find(root, folder)
         check_count(str(root / "images" / folder), len(items), count, arguments.partial)
-        written, counts = run(
-            items, shift, num_classes=NUM_CLASSES, void=VOID, workers=arguments.workers
-        )
-        report(split, len(items), written, counts, VOID)
+        run(split, items, shift, num_classes=NUM_CLASSES, void=VOID, workers=arguments.workers)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], epilog="datasets/README.md says what to download."
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         "folder",
         metavar="DIR",
@@ -72,7 +68,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         help=f"has images/ and annotations/ (default: $DETECTRON2_DATASETS/{FOLDER})",
     )
-    add_common(parser)
     return parser.parse_args(arguments)
 
 

@@ -22,9 +22,10 @@ from typing import NamedTuple
 import numpy as np
 from camvid_release import SPLITS, color_table, decode, read_color_label
 from PIL import Image
-from preparation import datasets_root, replacing
+from preparation import replacing
 from srnet.data.camvid import CLASSES, LAYOUTS, VOID
 from srnet.data.labels import read_label
+from srnet.data.root import datasets_root
 from srnet.data.semantic_folders import IMAGE_SUFFIXES
 
 # Command -> the dataset's name in srnet.data.camvid and (width, height) of its images.
@@ -203,7 +204,7 @@ def check(output: Path, size: tuple[int, int]) -> dict[str, float]:
 def prepare(arguments: argparse.Namespace) -> None:
     """Run a command: find, write, check, and print what was done."""
     dataset, size = DATASETS[arguments.command]
-    root = datasets_root()
+    root = Path(datasets_root())
     output = arguments.output or root / LAYOUTS[dataset][0]
     unknown = Counter()
     if arguments.command == "segnet":

@@ -25,9 +25,10 @@ import coco_annotations as coco
 import cv2
 import numpy as np
 from PIL import Image
-from preparation import datasets_root, main, replacing_folder
+from preparation import main, replacing_folder
 from srnet.data.camvid import CLASSES, IMAGES, THINGS, VOID
 from srnet.data.labels import read_label
+from srnet.data.root import datasets_root
 from srnet.data.semantic_folders import load_semantic_folders
 
 MIN_AREA = 64  # pixels
@@ -119,7 +120,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    root = datasets_root()
+    root = Path(datasets_root())
     parser.add_argument("--camvid", metavar="DIR", type=Path, default=root / "camvid")
     parser.add_argument("--output", metavar="DIR", type=Path, default=root / "camvid_coco")
     return parser.parse_args(arguments)

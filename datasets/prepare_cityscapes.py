@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 from preparation import (
     Conversion,
-    add_common,
     check_count,
-    datasets_root,
     main,
-    report,
+    make_parser,
     run,
 )
 from srnet.data.cityscapes import CITIES, IMAGE_SUFFIX, IMAGES, TRAIN_ID_SUFFIX, VOID
+from srnet.data.root import datasets_root
 
 NUM_CLASSES = 19
 POLYGONS_SUFFIX = "_gtFine_polygons.json"
@@ -80,7 +79,7 @@ def find_images(root: Path, split: str) -> list[Path]:
 
 def prepare(arguments: argparse.Namespace) -> None:
     """Make and check the labels, and print what there is."""
-    root = arguments.folder or datasets_root() / "cityscapes"
+    root = arguments.folder or Path(datasets_root()) / "cityscapes"
     for split in ("train", "val", "test"):
         if arguments.partial and not (root / "leftImg8bit" / split).is_dir():
             print(f"{split}: not there")
@@ -97,17 +96,12 @@ def prepare(arguments: argparse.Namespace) -> None:
             print(f"test: {len(images)} images, whose labels are not public")
             continue
         items = find(root, split)
-        written, counts = run(
-            items, draw, num_classes=NUM_CLASSES, void=VOID, workers=arguments.workers
-        )
-        report(split, len(items), written, counts, VOID)
+        run(split, items, draw, num_classes=NUM_CLASSES, void=VOID, workers=arguments.workers)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], epilog="datasets/README.md says what to download."
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         "folder",
         metavar="DIR",
@@ -115,7 +109,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         help="has leftImg8bit/ and gtFine/ (default: $DETECTRON2_DATASETS/cityscapes)",
     )
-    add_common(parser)
     return parser.parse_args(arguments)
 
 

@@ -17,17 +17,16 @@ from pathlib import Path
 import numpy as np
 from preparation import (
     Conversion,
-    add_common,
     check_count,
-    datasets_root,
     is_current,
     main,
+    make_parser,
     replacing,
-    report,
     run,
 )
 from srnet.data.labels import read_label
 from srnet.data.pascal_context import CLASSES, FOLDER, IMAGES, VOID
+from srnet.data.root import datasets_root
 
 # Names in the release's 59_labels.txt -> those in its list of 459.
 ALIASES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
@@ -132,7 +131,7 @@ def find(voc: Path, labels: Path, output: Path, split: str, part: bool) -> list[
 
 def prepare(arguments: argparse.Namespace) -> None:
     """Make and check images and labels, and print what there is."""
-    output = arguments.output or datasets_root() / FOLDER
+    output = arguments.output or Path(datasets_root()) / FOLDER
     names = next(
         (p for p in (arguments.labels, arguments.labels.parent) if (p / "labels.txt").is_file()),
         None,
@@ -152,17 +151,12 @@ def prepare(arguments: argparse.Namespace) -> None:
         items = [Conversion(copy, label, annot) for _, label, copy, annot in found]
         mat = bool(items) and items[0].source.suffix == ".mat"
         read = read_mat if mat else partial(read_png, table=table_of(arguments.names))
-        written, counts = run(
-            items, read, num_classes=len(CLASSES), void=VOID, workers=arguments.workers
-        )
-        report(split, len(items), written, counts, VOID)
+        run(split, items, read, num_classes=len(CLASSES), void=VOID, workers=arguments.workers)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], epilog="datasets/README.md says what to download."
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         "voc", metavar="VOC2010", type=Path, help="has JPEGImages/ and ImageSets/Main/"
     )
@@ -185,7 +179,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--link", action="store_true", help="link to the images instead of copying them"
     )
-    add_common(parser)
     return parser.parse_args(arguments)
 
 

@@ -27,9 +27,10 @@ from pathlib import Path
 import coco_annotations as coco
 import cv2
 import numpy as np
-from preparation import datasets_root, main, replacing_folder
+from preparation import main, replacing_folder
 from pycocotools import mask as mask_api
 from scenes_street import STUFF, THINGS, draw_scene
+from srnet.data.root import datasets_root
 from srnet.data.scenes import CLASSES, NUM_THINGS, SPLITS, VOID
 
 STAMP = "stamp.json"
@@ -194,7 +195,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=datasets_root() / "scenes", metavar="DIR")
+    output = Path(datasets_root()) / "scenes"
+    parser.add_argument("--output", type=Path, default=output, metavar="DIR")
     parser.add_argument("--train", type=positive, default=200, metavar="N", help="200")
     parser.add_argument("--val", type=positive, default=40, metavar="N", help="40")
     parser.add_argument(

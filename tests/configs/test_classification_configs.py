@@ -1,19 +1,12 @@
 """The ImageNet configs: the paper's recipe, and twins that differ in the gate alone."""
 
 import pytest
+from config_nodes import flatten
 from srnet.engine import setup_cfg
 
 MODELS = ["resnet_18", "resnet_50", "resnet_101", "resnext_50_32x4d", "resnext_101_32x4d"]
 MODELS += ["dfnet_v1", "dfnet_v2"]
 GATES = {"SE": "se", "CBAM": "cbam", "SR": "sr_gate"}
-
-
-def flat(node, prefix=""):
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def load(root, name):
@@ -22,9 +15,9 @@ def load(root, name):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_twins_differ_in_the_gate_alone(root, model):
-    plain = dict(flat(load(root, model)))
+    plain = dict(flatten(load(root, model)))
     for suffix, gate in GATES.items():
-        twin = dict(flat(load(root, f"{model}_{suffix}")))
+        twin = dict(flatten(load(root, f"{model}_{suffix}")))
         differing = {key for key in plain if plain[key] != twin[key]} - {"OUTPUT_DIR"}
         assert differing == {"MODEL.CONTEXT.NAME"} and twin["MODEL.CONTEXT.NAME"] == gate
 

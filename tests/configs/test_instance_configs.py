@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from config_nodes import difference, flatten
 from detectron2 import model_zoo
 from srnet.config import get_srnet_cfg
 from srnet.modeling import build_context
@@ -31,19 +32,6 @@ def load(name):
     cfg = get_srnet_cfg()
     cfg.merge_from_file(str(CONFIGS / name))
     return cfg
-
-
-def flatten(node, prefix=""):
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def difference(one, other):
-    other = dict(flatten(other))
-    return {key for key, value in flatten(one) if value != other.get(key)}
 
 
 @pytest.mark.parametrize("name, tag", TWINS)

@@ -1,6 +1,7 @@
 """The semantic configs against the paper's settings, and each baseline against its SR twin."""
 
 import pytest
+from config_nodes import flatten
 from srnet.config import get_srnet_cfg
 
 FOLDERS = ("Cityscapes", "ADE20K", "PascalContext", "CamVid")
@@ -10,14 +11,6 @@ def load(path):
     cfg = get_srnet_cfg()
     cfg.merge_from_file(str(path))
     return cfg
-
-
-def flat(node, prefix=""):
-    for key, value in node.items():
-        if hasattr(value, "items"):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def pairs(root):
@@ -38,7 +31,7 @@ def test_twins_differ_in_the_context_alone(root):
     twins = pairs(root)
     assert len(twins) >= 16
     for baseline, sr in twins:
-        ours, theirs = (dict(flat(load(path))) for path in (sr, baseline))
+        ours, theirs = (dict(flatten(load(path))) for path in (sr, baseline))
         differing = {key for key in ours if ours[key] != theirs[key]}
         assert differing == {"MODEL.CONTEXT.NAME", "OUTPUT_DIR"}, (sr, differing)
         assert ours["MODEL.CONTEXT.NAME"] == "sr"

@@ -84,20 +84,24 @@ def test_memory_format_does_not_matter(name):
     torch.testing.assert_close(module(x.to(memory_format=torch.channels_last)), module(x))
 
 
-@each_module
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_under_autocast(name, dtype):
-    """Sums over 48 x 48 positions of such numbers are beyond fp16; fp32 is the judge."""
+def large_case(name):
+    """A module, a map whose sums over the positions are beyond fp16, and fp32's result."""
     module = randomize(ALL[name](16)).float()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(0.1)
-    x = 30 + 10 * torch.randn(1, 16, 48, 48)
-    with torch.no_grad():
-        expected = module(x)
-        with torch.autocast("cpu", dtype):
-            result = module(x)
-            half = module(x.to(dtype))
+        x = 30 + 10 * torch.randn(1, 16, 48, 48)
+        return module, x, module(x)
+
+
+@each_module
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_under_autocast(name, dtype):
+    """fp32 is the judge."""
+    module, x, expected = large_case(name)
+    with torch.no_grad(), torch.autocast("cpu", dtype):
+        result = module(x)
+        half = module(x.to(dtype))
     assert result.isfinite().all() and half.isfinite().all()
     error = (result.float() - expected).norm() / expected.norm()
     assert error < (0.01 if dtype == torch.float16 else 0.03)
@@ -109,13 +113,7 @@ def test_half_precision_under_autocast(name, dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_on_a_gpu(name, dtype):
     """As under autocast on a CPU, with the kernels of a GPU, and back."""
-    module = randomize(ALL[name](16)).float()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.mul_(0.1)
-    x = 30 + 10 * torch.randn(1, 16, 48, 48)
-    with torch.no_grad():
-        expected = module(x)
+    module, x, expected = large_case(name)
     module, x = module.cuda(), x.cuda().requires_grad_()
     with torch.autocast("cuda", dtype):
         result = module(x).float()

@@ -1,7 +1,5 @@
 """Datasets and how their images become batches. Importing this package registers the datasets."""
 
-import os
-
 from .ade20k import register_all_ade20k
 from .camvid import register_all_camvid
 from .cityscapes import register_all_cityscapes
@@ -15,11 +13,11 @@ from .image_folder import ImageFolder, load_image_folder
 from .loader import build_test_loader, build_train_loader, start_at_iteration
 from .mappers import build_mapper
 from .pascal_context import register_all_pascal_context
+from .root import datasets_root
 from .scenes import register_all_scenes
 from .semantic_mapper import SemanticSegmentationMapper, build_semantic_augmentation
 
-# As in Detectron2: the folder that holds the datasets.
-_root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
+_root = datasets_root()
 register_all_ade20k(_root)
 register_all_camvid(_root)
 register_all_cityscapes(_root)

@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .image_folder import ImageFolder, list_classes, load_image_folder
+from .root import datasets_root
 from .semantic_folders import preparation_advice
 
 SYNSETS = os.path.join(os.path.dirname(__file__), "imagenet_synsets.txt")
@@ -65,7 +66,7 @@ def register_image_folders(cfg: CfgNode) -> None:
     Raises:
         ValueError: the path is the name of another dataset.
     """
-    root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
+    root = datasets_root()
     for split in ("TRAIN", "TEST"):
         name = cfg.DATASETS[f"IMAGE_FOLDER_{split}"]
         if not name:
