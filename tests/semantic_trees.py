@@ -18,8 +18,8 @@ from cityscapesscripts.helpers.labels import name2label
 from cityscapesscripts.preparation.json2instanceImg import createInstanceImage
 from cityscapesscripts.preparation.json2labelImg import json2labelImg
 from scipy.io import savemat
-from srnet.data.cityscapes import CITIES
-from srnet.data.pascal_context import CLASSES
+from srnet.data.datasets.cityscapes import CITIES
+from srnet.data.datasets.pascal_context import CLASSES
 
 WIDTH, HEIGHT = 128, 64
 

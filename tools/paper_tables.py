@@ -26,10 +26,10 @@ import torch
 from detectron2.modeling import build_model
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import elementwise_flop_counter
+from srnet.analysis.memory import activation_bytes
 from srnet.config import get_srnet_cfg
 from srnet.engine import setup_cfg
 from srnet.layers import FLOP_HANDLES
-from srnet.layers.memory import activation_bytes
 from srnet.model_zoo import get_config_file
 from srnet.modeling import build_context
 from srnet.modeling.semantic.blocks import conv_norm_relu
@@ -205,7 +205,7 @@ def slope(sizes: list[int], counts: list[int]) -> float:
 
 def table_9() -> tuple[list[str], list[list]]:
     """Multiply-adds of Table IX: of a detector, and what a module in its backbone adds."""
-    from analyze_model import DETECTOR_SIZE, analyze, load_config
+    from srnet.analysis.costs import DETECTOR_SIZE, analyze, load_config
 
     rows = []
     for label, (config, paper) in TABLE_IX.items():

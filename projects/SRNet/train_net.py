@@ -13,8 +13,8 @@ from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from srnet.checkpoint import Checkpointer
 from srnet.engine import (
-    Checkpointer,
     Trainer,
     close_process_groups,
     setup_cfg,

@@ -16,7 +16,7 @@ from detectron2.structures import Instances
 from PIL import Image
 from semantic_trees import write_cityscapes
 from srnet.config import get_srnet_cfg
-from srnet.data.cityscapes import load_cityscapes, register_all_cityscapes
+from srnet.data.datasets.cityscapes import load_cityscapes, register_all_cityscapes
 from srnet.evaluation import CityscapesEvaluator, SemanticEvaluator, build_evaluator
 from srnet.evaluation.cityscapes_labels import (
     EVALUATED,

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
+from srnet.analysis.memory import activation_bytes
 from srnet.layers import SqueezeExcitation, SqueezeReasoning
-from srnet.layers.memory import activation_bytes
 from srnet.layers.precision import mean_over_positions
 from torch import nn
 

@@ -7,7 +7,7 @@ import torch
 from detectron2.modeling import build_model
 from srnet.engine import setup_cfg
 from srnet.layers import SqueezeReasoning
-from srnet.modeling.backbone.resnet import ContextLateral
+from srnet.modeling.backbone.insert import ContextLateral
 from torch import nn
 
 NARROW = ["MODEL.RESNETS.RES2_OUT_CHANNELS", 32, "MODEL.RESNETS.WIDTH_PER_GROUP", 8]

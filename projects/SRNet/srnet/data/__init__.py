@@ -1,21 +1,21 @@
 """Datasets and how their images become batches. Importing this package registers the datasets."""
 
-from .ade20k import register_all_ade20k
-from .camvid import register_all_camvid
-from .cityscapes import register_all_cityscapes
-from .classification_mapper import ClassificationMapper
-from .image_classes import (
+from .datasets.ade20k import register_all_ade20k
+from .datasets.camvid import register_all_camvid
+from .datasets.cityscapes import register_all_cityscapes
+from .datasets.image_folder import ImageFolder, load_image_folder
+from .datasets.imagenet import (
     check_class_folders,
     register_all_imagenet,
     register_image_folders,
 )
-from .image_folder import ImageFolder, load_image_folder
+from .datasets.pascal_context import register_all_pascal_context
+from .datasets.root import datasets_root
+from .datasets.scenes import register_all_scenes
 from .loader import build_test_loader, build_train_loader, start_at_iteration
-from .mappers import build_mapper
-from .pascal_context import register_all_pascal_context
-from .root import datasets_root
-from .scenes import register_all_scenes
-from .semantic_mapper import SemanticSegmentationMapper, build_semantic_augmentation
+from .mappers.build import build_mapper
+from .mappers.classification import ClassificationMapper
+from .mappers.semantic import SemanticSegmentationMapper, build_semantic_augmentation
 
 _root = datasets_root()
 register_all_ade20k(_root)

@@ -25,8 +25,8 @@ from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .checks import check_categories, explain_dataset_errors
 from .mapped_dataset import MappedDataset
+from .validate import check_categories, explain_dataset_errors
 
 
 class StreamSampler(Sampler):

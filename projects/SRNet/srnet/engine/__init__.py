@@ -1,12 +1,10 @@
 """Training: the config's setup, the trainer and its checkpoints."""
 
-from .checkpoint import Checkpointer
 from .processes import close_process_groups, share_cpu_threads
 from .setup import check_against_datasets, setup_cfg
 from .trainer import Trainer
 
 __all__ = [
-    "Checkpointer",
     "Trainer",
     "check_against_datasets",
     "close_process_groups",

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from .checkpoint import Checkpointer
+from srnet.checkpoint import Checkpointer
 
 
 class WeightAverage(HookBase):

@@ -8,7 +8,7 @@ from detectron2.data import MetadataCatalog
 
 from srnet.config import get_srnet_cfg
 from srnet.data import check_class_folders, register_image_folders
-from srnet.data.checks import ROI_ARCHITECTURES
+from srnet.data.validate import ROI_ARCHITECTURES
 
 
 def setup_cfg(config_file: str, opts: list[str] = ()) -> CfgNode:

@@ -11,19 +11,19 @@ from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from srnet.checkpoint import Checkpointer
 from srnet.data import (
     build_mapper,
     build_test_loader,
     build_train_loader,
     start_at_iteration,
 )
-from srnet.data.checks import explain_dataset_errors
+from srnet.data.validate import explain_dataset_errors
 from srnet.evaluation import build_evaluator
 from srnet.modeling import replace_sync_batchnorm
 
 from .accumulation import AccumulatingTrainer, check_accumulation
 from .averaging import WeightAverage, share_buffers
-from .checkpoint import Checkpointer
 from .divergence import FiniteAMPTrainer, FiniteTrainer, advise_after_divergence
 from .learning_rate import scale_learning_rate
 

@@ -14,7 +14,7 @@ from detectron2.evaluation import (
     LVISEvaluator,
 )
 
-from srnet.data.checks import check_panoptic_files
+from srnet.data.validate import check_panoptic_files
 
 from .classification import ClassificationEvaluator
 from .semantic import CityscapesEvaluator, SemanticEvaluator

@@ -10,7 +10,7 @@ from cityscapesscripts.helpers.labels import labels, trainId2label
 from detectron2.evaluation import DatasetEvaluator
 from PIL import Image
 
-from srnet.data.cityscapes import IMAGE_SUFFIX
+from srnet.data.datasets.cityscapes import IMAGE_SUFFIX
 
 PREDICTION_SUFFIX = "_pred_labelIds.png"
 # Train id -> label id; of the labels without a train id of their own none is predicted.

@@ -14,7 +14,7 @@ from detectron2.evaluation import CityscapesSemSegEvaluator, SemSegEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from srnet.data.labels import read_label
+from srnet.data.read import read_label
 
 
 class SemanticEvaluator(SemSegEvaluator):

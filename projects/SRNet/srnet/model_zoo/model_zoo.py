@@ -9,8 +9,9 @@ from detectron2.config import CfgNode
 from torch import nn
 
 import srnet.data  # noqa: F401  registers the datasets that configs name
+from srnet.checkpoint import Checkpointer
 from srnet.config import get_srnet_cfg
-from srnet.engine import Checkpointer, Trainer
+from srnet.engine import Trainer
 
 # Config name without ".yaml" -> URL of the weights that training it gave.
 CHECKPOINT_URLS: dict[str, str] = {}

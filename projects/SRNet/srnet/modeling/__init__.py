@@ -13,11 +13,11 @@ from .backbone import (
     build_wider_resnet_backbone,
     insert_context,
 )
+from .build import replace_sync_batchnorm
 from .context import CONTEXT_REGISTRY, build_context
 from .inference import SemanticInference
 from .meta_arch import ImageClassifier, SRSemanticSegmentor
 from .semantic import DFSegHead, FCNHead, SRDeepLabV3PlusHead
-from .sync_batchnorm import replace_sync_batchnorm
 
 __all__ = [
     "CONTEXT_REGISTRY",

@@ -1,7 +1,7 @@
 """Backbones, registered in Detectron2's BACKBONE_REGISTRY."""
 
 from .dfnet import DFNet, build_dfnet_backbone
-from .resnet import (
+from .insert import (
     build_dfnet_context_backbone,
     build_resnet_context_backbone,
     build_resnet_context_fpn_backbone,

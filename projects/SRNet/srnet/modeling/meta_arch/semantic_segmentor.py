@@ -6,9 +6,9 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, SemanticSegmentor
 from detectron2.structures import ImageList
 
+from ..build import replace_sync_batchnorm
 from ..inference import SemanticInference
 from ..semantic import resize_map
-from ..sync_batchnorm import replace_sync_batchnorm
 
 
 @META_ARCH_REGISTRY.register()

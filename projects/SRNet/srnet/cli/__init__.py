@@ -1,0 +1,1 @@
+"""The command `srnet`: one file a subcommand."""

@@ -1,0 +1,1 @@
+"""From a dataset's record to what a model takes."""

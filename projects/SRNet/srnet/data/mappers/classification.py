@@ -1,0 +1,153 @@
+"""From a file to what an image classifier takes."""
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from PIL import Image, ImageOps
+from torchvision.transforms import v2
+
+from ..loader import seeded
+
+_ORIENTATION = 0x0112  # the EXIF tag
+AUGMENTATIONS = {"": None, "trivial": v2.TrivialAugmentWide, "rand": v2.RandAugment}
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def read_rgb(path: str) -> Image.Image:
+    """Read an image of any kind that Pillow knows as 8-bit RGB, the way up that its EXIF tells.
+
+    Raises:
+        OSError, SyntaxError, ValueError, DecompressionBombError: it cannot be read whole.
+    """
+    with Image.open(path) as image:
+        image.load()
+        if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip, not scale
+            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+        elif image.getexif().get(_ORIENTATION, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy
+
+
+def build_classification_transform(cfg: CfgNode, is_train: bool) -> Callable:
+    """Build torchvision's standard transforms, from an image to a uint8 tensor (3, H, W).
+
+    Raises:
+        ValueError: an unknown `INPUT.CLASSIFICATION.AUTO_AUGMENT`.
+    """
+    options = cfg.INPUT.CLASSIFICATION
+    if not is_train:
+        resize, crop = v2.Resize(options.RESIZE_TEST), v2.CenterCrop(options.SIZE_TEST)
+        return v2.Compose([resize, crop, v2.PILToTensor()])
+    if options.AUTO_AUGMENT not in AUGMENTATIONS:
+        raise ValueError(
+            f"INPUT.CLASSIFICATION.AUTO_AUGMENT={options.AUTO_AUGMENT!r} is unknown: choose one of "
+            f"{', '.join(map(repr, AUGMENTATIONS))}"
+        )
+    transforms = [v2.RandomResizedCrop(options.SIZE, scale=options.SCALE, ratio=options.RATIO)]
+    if cfg.INPUT.RANDOM_FLIP != "none":
+        horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
+        transforms.append(v2.RandomHorizontalFlip() if horizontal else v2.RandomVerticalFlip())
+    if options.AUTO_AUGMENT:
+        transforms.append(AUGMENTATIONS[options.AUTO_AUGMENT]())
+    transforms.append(v2.PILToTensor())
+    if options.RANDOM_ERASING:
+        mean = [round(value) for value in cfg.MODEL.PIXEL_MEAN]
+        transforms.append(v2.RandomErasing(options.RANDOM_ERASING, value=mean))
+    return v2.Compose(transforms)
+
+
+class ClassificationMapper:
+    """Read and transform an image: "image" (3, H, W), uint8, beside the dict's own keys.
+
+    Args:
+        transform: from an RGB image to the tensor.
+        image_format: "RGB" or "BGR".
+        mix: MixUp or CutMix of a batch (images, class indices), or None.
+        skip_bad_images: log an image that cannot be read and return None, instead of raising.
+
+    Raises:
+        ValueError: in a call: an image that cannot be read; the message names it.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        transform: Callable,
+        image_format: str = "RGB",
+        mix: Callable | None = None,
+        skip_bad_images: bool = False,
+    ):
+        if image_format not in ("RGB", "BGR"):
+            raise ValueError(f"INPUT.FORMAT={image_format!r} is unknown: choose RGB or BGR")
+        self.is_train = is_train
+        self.transform = transform
+        self.image_format = image_format
+        self.mix = mix
+        self.skip_bad_images = skip_bad_images
+        self.skipped = 0
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+        """Read `INPUT` and `DATALOADER.SKIP_BAD_IMAGES`."""
+        options = cfg.INPUT.CLASSIFICATION
+        classes = cfg.MODEL.CLASSIFIER.NUM_CLASSES
+        mixes = [
+            kind(alpha=alpha, num_classes=classes)
+            for kind, alpha in ((v2.MixUp, options.MIXUP), (v2.CutMix, options.CUTMIX))
+            if alpha > 0
+        ]
+        return {
+            "is_train": is_train,
+            "transform": build_classification_transform(cfg, is_train),
+            "image_format": cfg.INPUT.FORMAT,
+            "mix": v2.RandomChoice(mixes) if mixes and is_train else None,
+            "skip_bad_images": cfg.DATALOADER.SKIP_BAD_IMAGES,
+        }
+
+    def __call__(self, dataset_dict: dict) -> dict | None:
+        """Read and transform one image."""
+        path = dataset_dict["file_name"]
+        try:
+            image = read_rgb(path)
+        except UNREADABLE as error:
+            if not self.skip_bad_images:
+                raise ValueError(
+                    f"cannot read the image {path}: {error}. DATALOADER.SKIP_BAD_IMAGES True goes "
+                    "on without such files"
+                ) from error
+            self.skipped += 1
+            logging.getLogger(__name__).warning(
+                "skipping %s, number %d in this process: %s", path, self.skipped, error
+            )
+            return None
+        image = self.transform(image)
+        if self.image_format == "BGR":
+            image = image.flip(0)
+        mapped = {**dataset_dict, "image": image}
+        if self.mix is not None:
+            mapped["mix_seed"] = int(torch.randint(2**31, ()))
+        return mapped
+
+    def collate(self, batch: list[dict | None]) -> list[dict]:
+        """Leave out what was skipped, and mix the images of a process's batch.
+
+        A mixed image has a "target" (classes,), the weights of its classes. The random numbers come
+        from the stream's, so a resumed run mixes as the uninterrupted one.
+        """
+        batch = [x for x in batch if x is not None]
+        if self.mix is None or not batch:
+            return batch
+        images = torch.stack([x["image"] for x in batch]).float()
+        labels = torch.tensor([x["class_index"] for x in batch])
+        with seeded(batch[0]["mix_seed"]):
+            images, targets = self.mix(images, labels)
+        images = images.round().to(torch.uint8)
+        return [
+            {**x, "image": image, "target": target}
+            for x, image, target in zip(batch, images, targets, strict=True)
+        ]

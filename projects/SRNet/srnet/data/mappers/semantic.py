@@ -1,0 +1,123 @@
+"""From a dataset dict to what a semantic model takes, with the paper's augmentation."""
+
+import copy
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+
+from ..read import read_label
+
+
+def build_semantic_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
+    """Build the paper's augmentation: random scale, crop and flip in training, a resize otherwise.
+
+    The scale is the length of the short side, uniform over the range `MIN_SIZE_TRAIN` where
+    `MIN_SIZE_TRAIN_SAMPLING` is "range": (180, 720) scales 480 x 360 images by 0.5 to 2.
+    `MIN_SIZE_TEST: 0` keeps the size.
+    """
+    if not is_train:
+        if not cfg.INPUT.MIN_SIZE_TEST:
+            return []
+        return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
+    augmentations = [
+        T.ResizeShortestEdge(
+            cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
+        )
+    ]
+    crop, ignore_value = cfg.INPUT.CROP, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+    if crop.ENABLED:
+        if crop.SINGLE_CATEGORY_MAX_AREA < 1:
+            augmentations.append(
+                T.RandomCrop_CategoryAreaConstraint(
+                    crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, ignore_value
+                )
+            )
+        else:
+            # Not FixedSizeCrop: it draws one number for both axes, so its crops lie on the image's
+            # diagonal.
+            augmentations.append(T.RandomCrop(crop.TYPE, crop.SIZE))
+        if crop.PAD and crop.TYPE == "absolute":
+            mean = float(np.mean(cfg.MODEL.PIXEL_MEAN))
+            augmentations.append(
+                T.FixedSizeCrop(crop.SIZE, pad_value=mean, seg_pad_value=ignore_value)
+            )
+    if cfg.INPUT.RANDOM_FLIP != "none":
+        horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
+        augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
+    return augmentations
+
+
+class SemanticSegmentationMapper:
+    """Map a dataset dict to "image" (3, H, W), float32, and in training "sem_seg" (H, W), int64.
+
+    Args:
+        is_train: whether to read the label.
+        augmentations: applied to the image, and in training to the label with it.
+        image_format: "RGB" or "BGR".
+        num_classes: labels from 0 to ``num_classes - 1`` are classes.
+        ignore_value: the label that counts for nothing.
+
+    Raises:
+        ValueError: in a call: an image or label that does not decode, differs in size from the
+            other or has a label out of the range; the message names the file.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        augmentations: list[T.Augmentation],
+        image_format: str,
+        num_classes: int,
+        ignore_value: int,
+    ):
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.image_format = image_format
+        self.num_classes = num_classes
+        self.ignore_value = ignore_value
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+        """Read `INPUT` and `MODEL.SEM_SEG_HEAD`."""
+        return {
+            "is_train": is_train,
+            "augmentations": build_semantic_augmentation(cfg, is_train),
+            "image_format": cfg.INPUT.FORMAT,
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+        }
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """Read, check and augment one image of a dataset."""
+        dataset_dict = copy.copy(dataset_dict)
+        path = dataset_dict["file_name"]
+        try:
+            image = detection_utils.read_image(path, self.image_format)
+        except (OSError, SyntaxError) as error:  # Pillow has both for broken files
+            raise ValueError(f"cannot read the image {path}: {error}") from error
+        detection_utils.check_image_size(dataset_dict, image)
+        label = None
+        label_path = dataset_dict.pop("sem_seg_file_name", None)
+        if self.is_train:
+            label = read_label(label_path, self.num_classes, self.ignore_value)
+            if label.shape != image.shape[:2]:
+                raise ValueError(
+                    f"{path} is {image.shape[1]} x {image.shape[0]} pixels, its label {label_path} "
+                    f"{label.shape[1]} x {label.shape[0]}"
+                )
+            # Detectron2 resizes uint8 with Pillow and everything else with PyTorch, which takes no
+            # integers; float32 holds any class index exactly.
+            small = max(self.num_classes, self.ignore_value) <= 255
+            label = label.astype(np.uint8 if small else np.float32)
+        augmented = T.AugInput(image, sem_seg=label)
+        self.augmentations(augmented)
+        image = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
+        dataset_dict["image"] = torch.as_tensor(image).float()
+        if label is not None:
+            dataset_dict["sem_seg"] = torch.as_tensor(augmented.sem_seg.astype(np.int64))
+        return dataset_dict

@@ -1,0 +1,76 @@
+"""Make the labels of ADE20K's 150 classes (datasets/README.md has the steps).
+
+    python datasets/prepare_ade20k.py [DIR]
+
+DIR is the unzipped `ADEChallengeData2016`, whose labels are 0 for void and 1 to 150. Detectron2's
+form, 0 to 149 and 255 for void, comes into `annotations_detectron2/`. A second run keeps what is
+there and checks everything again.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from srnet.data.datasets.ade20k import FOLDER, NUM_CLASSES, SPLITS, VOID
+from srnet.data.datasets.root import datasets_root
+from srnet.data.prepare.conversion import Conversion, check_count, main, make_parser, run
+from srnet.data.read import read_label
+
+
+def shift(path: Path) -> np.ndarray:
+    """Read a label of the release and move void from 0 to the end: (H, W) of uint8."""
+    label = read_label(str(path), NUM_CLASSES + 1, 0)
+    return (label - 1).astype(np.uint8)  # 0 becomes 255
+
+
+def find(root: Path, folder: str) -> list[Conversion]:
+    """List the images of a split with the release's labels and those to write.
+
+    Raises:
+        FileNotFoundError: a folder or a label is missing.
+    """
+    images, labels = root / "images" / folder, root / "annotations" / folder
+    for path in (images, labels):
+        if not path.is_dir():
+            raise FileNotFoundError(f"the folder {path} is missing: unzip ADEChallengeData2016.zip")
+    items = [
+        Conversion(
+            image,
+            labels / f"{image.stem}.png",
+            root / "annotations_detectron2" / folder / f"{image.stem}.png",
+        )
+        for image in sorted(images.glob("*.jpg"))
+    ]
+    missing = [item.source for item in items if not item.source.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(items)} labels are missing, the first is {missing[0]}"
+        )
+    return items
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Make and check the labels, and print what there is."""
+    root = arguments.folder or Path(datasets_root()) / FOLDER
+    for split, (folder, count) in SPLITS.items():
+        items = find(root, folder)
+        check_count(str(root / "images" / folder), len(items), count, arguments.partial)
+        run(split, items, shift, num_classes=NUM_CLASSES, void=VOID, workers=arguments.workers)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        nargs="?",
+        type=Path,
+        help=f"has images/ and annotations/ (default: $DETECTRON2_DATASETS/{FOLDER})",
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main(prepare, parse())

@@ -1,0 +1,132 @@
+"""Derive instance and panoptic truth, in COCO's formats, from the labels of CamVid (480 x 360).
+
+    python datasets/prepare_camvid_coco.py [--camvid DIR] [--output DIR]
+
+CamVid labels classes, not instances. An instance is here a connected part (8 neighbours) of a
+SignSymbol, Car, Pedestrian or Bicyclist of at least 64 pixels; smaller parts become void. An object
+behind a pole is so two, and cars that touch are one: scores on this truth compare models with each
+other, and with nothing published. The source is `$DETECTRON2_DATASETS/camvid` as
+`prepare_camvid.py` leaves it; into `$DETECTRON2_DATASETS/camvid_coco` go
+
+    annotations/{instances,panoptic}_{train,val,test}.json
+    panoptic_{train,val,test}/NAME.png    ids R + 256 G + 256^2 B
+    stuff_{train,val,test}/NAME.png       the semantic targets of Panoptic FPN: 0 for things, 1 to 7
+                                          for stuff, 255 for void
+"""
+
+import argparse
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from srnet.data.datasets.camvid import CLASSES, IMAGES, THINGS, VOID
+from srnet.data.datasets.root import datasets_root
+from srnet.data.datasets.semantic_folders import load_semantic_folders
+from srnet.data.prepare.conversion import main, replacing_folder
+from srnet.data.read import read_label
+
+from . import coco_annotations as coco
+
+MIN_AREA = 64  # pixels
+KINDS = ("panoptic", "stuff")
+TABLE = [(name, color, name in THINGS) for name, color in CLASSES]
+IS_THING = [isthing for *_, isthing in TABLE]
+THING_IDS = [i for i, isthing in enumerate(IS_THING, start=1) if isthing]
+
+
+def segment(label: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Split a label map into segments, stuff first.
+
+    Args:
+        label: (H, W), classes 0 to 10 and 11 for void.
+
+    Returns:
+        (H, W), 0 for void and i for segment i, and the category ids of the segments.
+    """
+    ids, categories = np.zeros(label.shape, np.int32), []
+    for category in sorted(range(1, len(TABLE) + 1), key=lambda c: c in THING_IDS):
+        mask = (label == category - 1).astype(np.uint8)
+        parts = mask
+        if category in THING_IDS:
+            _, parts = cv2.connectedComponents(mask, connectivity=8)
+        areas = np.bincount(parts.ravel())
+        for part in range(1, len(areas)):
+            if category not in THING_IDS or areas[part] >= MIN_AREA:
+                categories.append(category)
+                ids[parts == part] = len(categories)
+    return ids, categories
+
+
+def convert(folder: Path, split: str, record: dict) -> tuple[str, dict, list, list]:
+    """Write the two label images of an image; return their name, its size and its annotations."""
+    ids, categories = segment(read_label(record["sem_seg_file_name"], len(CLASSES), VOID))
+    name = f"{Path(record['file_name']).stem}.png"
+    labels = np.array([VOID, *(category - 1 for category in categories)], np.uint8)[ids]
+    colors = np.array([0, *(coco.panoptic_id(i + 1) for i in range(len(categories)))])[ids]
+    Image.fromarray(coco.id_to_color(colors)).save(folder / f"panoptic_{split}" / name)
+    targets = coco.stuff_targets(labels, IS_THING, VOID)
+    Image.fromarray(targets).save(folder / f"stuff_{split}" / name)
+    height, width = ids.shape
+    return name, {"height": height, "width": width}, *coco.annotate(ids, categories, THING_IDS)
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Derive all splits.
+
+    Raises:
+        FileExistsError: the output folder holds something else.
+    """
+    known = {"annotations", *(f"{kind}_{split}" for kind in KINDS for split in IMAGES)}
+    output = arguments.output.resolve()
+    others = sorted({path.name for path in output.glob("*")} - known)
+    if others:
+        raise FileExistsError(
+            f"{output} holds {others[0]}, which this script did not make: choose another --output"
+        )
+    with replacing_folder(output) as folder:
+        (folder / "annotations").mkdir()
+        for split, expected in IMAGES.items():
+            for kind in KINDS:
+                (folder / f"{kind}_{split}").mkdir()
+            records = load_semantic_folders(
+                str(arguments.camvid / split),
+                str(arguments.camvid / f"{split}annot"),
+                prepare="python datasets/prepare_camvid.py segnet SEGNET_CAMVID",
+                expected=expected,
+            )
+            with ProcessPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+                made = list(pool.map(partial(convert, folder, split), records, chunksize=8))
+            images = [
+                {"file_name": Path(record["file_name"]).name, **size}
+                for record, (_, size, *_) in zip(records, made, strict=True)
+            ]
+            annotations = [(name, things, segments) for name, _, things, segments in made]
+            instances, panoptic = coco.coco_files(images, annotations, TABLE)
+            for kind, content in (("instances", instances), ("panoptic", panoptic)):
+                path = folder / "annotations" / f"{kind}_{split}.json"
+                path.write_text(json.dumps(content))
+            found = [thing["category_id"] for thing in instances["annotations"]]
+            counts = ", ".join(f"{found.count(i)} {TABLE[i - 1][0]}" for i in THING_IDS)
+            print(f"{split}: {len(images)} images, {len(found)} instances: {counts}")
+    print(f"{output} holds them")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    root = Path(datasets_root())
+    parser.add_argument("--camvid", metavar="DIR", type=Path, default=root / "camvid")
+    parser.add_argument("--output", metavar="DIR", type=Path, default=root / "camvid_coco")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main(prepare, parse())

@@ -1,0 +1,199 @@
+"""tools/visualize.py: the pictures it draws, for each kind of model, and its errors."""
+
+import importlib.util
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
+from detectron2.structures import BoxMode, Instances
+from srnet.data.datasets.camvid import CLASSES, VOID
+from srnet.data.datasets.semantic_folders import load_semantic_folders
+from srnet.engine import Trainer, setup_cfg
+
+CONFIG = "configs/CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
+DATASET = "visualized_sem_seg"
+RED, BLUE, GREY = (200, 0, 0), (0, 0, 200), 100
+
+
+@pytest.fixture(scope="module")
+def tool(root):
+    """The module tools/visualize.py."""
+    spec = importlib.util.spec_from_file_location("visualize", root / "tools" / "visualize.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def dataset(small_camvid):
+    """Three small labelled images under a name of their own."""
+    folder = small_camvid / "camvid"
+    load = partial(load_semantic_folders, str(folder / "val"), str(folder / "valannot"), prepare="")
+    DatasetCatalog.register(DATASET, load)
+    MetadataCatalog.get(DATASET).set(
+        stuff_classes=[name for name, _ in CLASSES],
+        stuff_colors=[list(color) for _, color in CLASSES],
+        ignore_label=VOID,
+        evaluator_type="sem_seg",
+    )
+    yield load()
+    DatasetCatalog.remove(DATASET)
+    MetadataCatalog.remove(DATASET)
+
+
+@pytest.fixture(scope="module")
+def weights(root, tmp_path_factory):
+    """A checkpoint of random weights."""
+    path = tmp_path_factory.mktemp("weights") / "model.pth"
+    model = Trainer.build_model(setup_cfg(str(root / CONFIG)))
+    torch.save({"model": model.state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def draw(tool, root, tmp_path, weights):
+    """Run the tool: draw(*arguments, weights=...) returns the paths it wrote."""
+
+    def run(*arguments, weights=weights):
+        command = ["--config-file", root / CONFIG, "--output", tmp_path / "out", *arguments]
+        command += ["MODEL.WEIGHTS", weights, "DATASETS.TEST", f"('{DATASET}',)"]
+        return tool.visualize(tool.parse([str(a) for a in command]))
+
+    return run
+
+
+def test_a_dataset_gets_a_picture_an_image_and_a_sheet(draw, dataset):
+    *pictures, sheet = draw("--num", 2)
+    stems = [record["image_id"] for record in dataset]
+    assert [p.rsplit("/", 1)[1] for p in pictures] == [f"{stems[0]}.png", f"{stems[2]}.png"]
+    one, all_ = cv2.imread(pictures[0]), cv2.imread(sheet)
+    assert one.shape[1] == all_.shape[1] and all_.shape[0] > 1.4 * one.shape[0]
+    assert one.std() > 10
+
+
+def test_given_images_are_drawn_without_truth(draw, dataset, tmp_path):
+    given = dataset[0]["file_name"]
+    copy = tmp_path / "0000.png"
+    copy.write_bytes(Path(given).read_bytes())
+    pictures = draw("--input", given, copy)
+    assert len({*pictures}) == 3  # the second of one name did not replace the first
+    width = cv2.imread(pictures[0]).shape[1]
+    assert width / cv2.imread(draw("--num", 1)[0]).shape[1] == pytest.approx(2 / 3, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "arguments, options, message",
+    [
+        (("--input", "missing.jpg"), {}, "image missing.jpg is missing"),
+        ((), {"weights": "missing.pth"}, "MODEL.WEIGHTS=missing.pth is missing"),
+        ((), {"weights": ""}, "no weights"),
+        (("--dataset", "camvid"), {}, "no dataset 'camvid' is registered.*camvid_sem_seg_val"),
+    ],
+)
+def test_what_is_missing_is_named(draw, dataset, arguments, options, message):
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
+        draw(*arguments, **options)
+
+
+def test_an_image_that_does_not_decode_is_named(draw, dataset, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"broken\.jpg"):
+        draw("--input", broken)
+
+
+@pytest.fixture
+def visualizer(tool):
+    """A visualizer on a grey 60 x 80 image of one thing class and one stuff class."""
+    metadata = Metadata(
+        thing_classes=["car"],
+        thing_colors=[RED],
+        stuff_classes=["things", "road"],
+        stuff_colors=[(0, 0, 0), BLUE],
+        ignore_label=255,
+    )
+    return tool.SceneVisualizer(np.full((60, 80, 3), GREY, np.uint8), metadata, names=False)
+
+
+@pytest.fixture
+def left():
+    """The mask of the left half."""
+    mask = torch.zeros(60, 80, dtype=torch.bool)
+    mask[:, :40] = True
+    return mask
+
+
+def colors_of(picture):
+    """The mean colours of the middles of the left and the right half."""
+    height, width = picture.shape[:2]
+    rows = slice(height // 4, height // 3)
+    return [picture[rows, int(a * width) : int(b * width)].mean((0, 1)) for a, b in HALVES]
+
+
+HALVES = ((0.1, 0.15), (0.85, 0.9))
+
+
+def test_semantic_predictions_are_in_the_colours_of_their_classes(visualizer, left):
+    logits = torch.stack([left, ~left]).float()
+    a, b = colors_of(visualizer.draw_prediction({"sem_seg": logits}))
+    assert np.allclose(a, 0.2 * GREY, atol=3)  # draw_sem_seg mixes with 0.8
+    assert np.allclose(b, 0.2 * GREY + 0.8 * np.array(BLUE), atol=3)
+
+
+def test_panoptic_predictions_are_drawn_before_the_others(visualizer, left):
+    info = [
+        {"id": 1, "isthing": True, "category_id": 0, "score": 0.9},
+        {"id": 2, "isthing": False, "category_id": 1},
+    ]
+    output = {
+        "panoptic_seg": (torch.where(left, 1, 2), info),
+        "sem_seg": torch.zeros(2, 60, 80),
+        "instances": Instances((60, 80), scores=torch.zeros(0)),
+    }
+    a, b = colors_of(visualizer.draw_prediction(output))
+    assert a.argmax() == 0 and a[0] > a[2] + 50
+    assert np.allclose(b, 0.3 * GREY + 0.7 * np.array(BLUE), atol=3)
+
+
+@pytest.mark.parametrize("score, drawn", [(0.9, True), (0.1, False)])
+def test_instances_are_drawn_from_a_score_on(visualizer, left, score, drawn):
+    instances = Instances((60, 80), scores=torch.tensor([score]))
+    instances.pred_classes = torch.tensor([0])
+    instances.pred_masks = left[None]
+    a, b = colors_of(visualizer.draw_prediction({"instances": instances}))
+    assert (a[0] > a[2] + 50) == drawn
+    assert np.allclose(b, GREY, atol=1)
+
+
+def test_panoptic_truth_is_stuff_and_instances(visualizer, left, tmp_path):
+    path = str(tmp_path / "stuff.png")
+    cv2.imwrite(path, np.where(left, 0, 1).astype(np.uint8))  # 0 is all things: not drawn itself
+    thing = {
+        "bbox": [0, 0, 40, 60],
+        "bbox_mode": BoxMode.XYWH_ABS,
+        "category_id": 0,
+        "segmentation": [[0, 0, 40, 0, 40, 60, 0, 60]],
+    }
+    a, b = colors_of(visualizer.draw_truth({"sem_seg_file_name": path, "annotations": [thing]}))
+    assert a[0] > a[2] + 50
+    assert np.allclose(b, 0.2 * GREY + 0.8 * np.array(BLUE), atol=3)
+
+
+def test_no_truth_and_no_known_output(visualizer):
+    assert visualizer.draw_truth({"file_name": "x.jpg"}) is None
+    with pytest.raises(ValueError, match="depth"):
+        visualizer.draw_prediction({"depth": 0})
+
+
+def test_classes_without_colours_get_some(tool):
+    name = "visualized_without_colours"
+    MetadataCatalog.get(name).set(stuff_classes=["a", "b"])
+    try:
+        legend = tool.legend_of(tool.metadata_with_colors(name))
+    finally:
+        MetadataCatalog.remove(name)
+    assert list(legend) == ["a", "b"] and legend["a"] != legend["b"]
