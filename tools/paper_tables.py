@@ -23,12 +23,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.modeling import build_model
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import elementwise_flop_counter
+from srnet import build_model, get_cfg
 from srnet.analysis.memory import activation_bytes
-from srnet.config import get_srnet_cfg
-from srnet.engine import setup_cfg
 from srnet.layers import FLOP_HANDLES
 from srnet.model_zoo import get_config_file
 from srnet.modeling import build_context
@@ -92,7 +90,7 @@ SCALING = {"aten::mul": elementwise_flop_counter(0, 1)}
 
 def build_module(name: str, channels: int) -> nn.Module:
     """Build a context module by its name, for SR with its squeeze: "nl", "sr gap"."""
-    context = get_srnet_cfg().MODEL.CONTEXT
+    context = get_cfg().MODEL.CONTEXT
     context.NAME, _, squeeze = name.partition(" ")
     context.SQUEEZE = squeeze or context.SQUEEZE
     return build_context(context, channels)
@@ -119,7 +117,7 @@ class Backbone(nn.Module):
         classes = ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "19", "MODEL.SEM_SEG_HEAD.IGNORE_VALUE", "255")
         data = ("DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "MODEL.WEIGHTS", "")
         file = get_config_file("CamVid-SemanticSegmentation/fcn_R_50.yaml")
-        model = build_model(setup_cfg(file, ["MODEL.DEVICE", "cpu", *head, *classes, *data]))
+        model = build_model(get_cfg(file, ["MODEL.DEVICE", "cpu", *head, *classes, *data]))
         self.backbone, self.head = model.backbone, model.sem_seg_head
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -229,7 +227,7 @@ def table_10() -> tuple[list[str], list[list]]:
     rows = []
     for label, (config, params, giga) in TABLE_X.items():
         file = get_config_file(f"ImageNet-Classification/{config}.yaml")
-        model = build_model(setup_cfg(file, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]))
+        model = build_model(get_cfg(file, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]))
         image = torch.zeros(1, 3, 224, 224)
         flops = sum(count(Logits(model.eval()), image, **ONE_A_VALUE).values()) / 1e9
         ours = count_parameters(model)

@@ -13,11 +13,11 @@ from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from srnet import build_model, get_cfg
 from srnet.checkpoint import Checkpointer
 from srnet.engine import (
     Trainer,
     close_process_groups,
-    setup_cfg,
     share_cpu_threads,
 )
 
@@ -25,13 +25,14 @@ from srnet.engine import (
 @close_process_groups
 def main(args):
     """Run one process of a training or an evaluation."""
-    cfg = setup_cfg(args.config_file, args.opts)
+    cfg = get_cfg(args.config_file, args.opts)
+    cfg.freeze()
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="srnet")
     if cfg.MODEL.DEVICE == "cpu":
         share_cpu_threads()
     if args.eval_only:
-        model = Trainer.build_model(cfg)
+        model = build_model(cfg)
         checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = Trainer.test(cfg, model)

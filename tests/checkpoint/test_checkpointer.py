@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from srnet.engine import Checkpointer
+from srnet.checkpoint import Checkpointer
 from torch import nn
 
 

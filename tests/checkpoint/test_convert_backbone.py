@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 import torchvision
-from detectron2.modeling import build_model
-from srnet.engine import Checkpointer, setup_cfg
+from srnet import build_model, get_cfg
+from srnet.checkpoint import Checkpointer
 from torch import nn
 
 NARROW = {"MODEL.RESNETS.RES2_OUT_CHANNELS": 32, "MODEL.RESNETS.WIDTH_PER_GROUP": 8}
@@ -29,7 +29,7 @@ def convert(root, monkeypatch):
 
 def build(root, config, options):
     flat = [x for item in {**DATA, **options}.items() for x in item]
-    return build_model(setup_cfg(str(root / "configs" / config), flat)).eval()
+    return build_model(get_cfg(str(root / "configs" / config), flat)).eval()
 
 
 def randomize(model):

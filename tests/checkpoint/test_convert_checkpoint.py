@@ -10,8 +10,8 @@ import torch
 import torchvision
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
-from srnet.config import get_srnet_cfg
-from srnet.engine import Checkpointer
+from srnet import get_cfg
+from srnet.checkpoint import Checkpointer
 from srnet.modeling import WiderResNet38
 from srnet.modeling.backbone import wider_resnet
 from torch import nn
@@ -45,7 +45,7 @@ class Model(nn.Module):
 
 
 def build(name, *options):
-    cfg = get_srnet_cfg()
+    cfg = get_cfg()
     cfg.merge_from_list(["MODEL.DFNET.NORM", "BN", "MODEL.WIDER_RESNET.NORM", "BN", *options])
     return Model(BACKBONE_REGISTRY.get(name)(cfg, ShapeSpec(channels=3))).eval()
 

@@ -5,8 +5,8 @@ import torch
 import torchvision
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
-from srnet.config import get_srnet_cfg
-from srnet.engine import Checkpointer
+from srnet import get_cfg
+from srnet.checkpoint import Checkpointer
 from torch import nn
 
 
@@ -15,7 +15,7 @@ class Model(nn.Module):
 
     def __init__(self, *options):
         super().__init__()
-        cfg = get_srnet_cfg()
+        cfg = get_cfg()
         cfg.merge_from_list(["MODEL.RESNETS.STRIDE_IN_1X1", False, *options])
         build = BACKBONE_REGISTRY.get("build_resnet_context_backbone")
         self.backbone = nn.Module()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.utils.analysis import activation_count_operators
-from srnet.engine import Trainer
+from srnet import build_model
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "analyze_model.py"
 spec = importlib.util.spec_from_file_location("analyze_model", TOOL)
@@ -48,7 +48,7 @@ def test_the_module_costs_what_its_convolutions_do(results):
 def test_activations_are_fvcores():
     cfg = analyze_model.load_config("CamVid-SemanticSegmentation/dfnet_v1.yaml", [])
     ours = analyze_model.analyze(cfg, (128, 96))["model"][2]
-    model = Trainer.build_model(cfg).eval()
+    model = build_model(cfg).eval()
     theirs = activation_count_operators(model, [{"image": torch.zeros(3, 96, 128)}])
     assert ours == pytest.approx(sum(theirs.values()), rel=1e-6)
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from srnet.config import get_srnet_cfg
+from srnet import get_cfg
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def latency(root):
 
 
 def config(root, name="CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"):
-    cfg = get_srnet_cfg()
+    cfg = get_cfg()
     cfg.merge_from_file(str(root / "configs" / name))
     return cfg
 

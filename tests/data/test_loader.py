@@ -8,7 +8,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
-from srnet.config import get_srnet_cfg
+from srnet import get_cfg
 from srnet.data import build_train_loader, start_at_iteration
 
 
@@ -26,7 +26,7 @@ def dataset():
 
 
 def batches(count, *, workers=0, seed=3, start=0, batch=4, monkeypatch=None, rank=0, world=1):
-    cfg = get_srnet_cfg()
+    cfg = get_cfg()
     cfg.merge_from_list(["DATASETS.TRAIN", "('stream_test',)", "SEED", seed])
     cfg.merge_from_list(["DATALOADER.NUM_WORKERS", workers, "SOLVER.IMS_PER_BATCH", batch])
     cfg.merge_from_list(["DATALOADER.ASPECT_RATIO_GROUPING", False])

@@ -10,9 +10,10 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances, register_coco_panoptic_separated
 from detectron2.utils.events import EventStorage
+from srnet import build_model, get_cfg
 from srnet.data import build_mapper, build_train_loader
 from srnet.data.validate import check_panoptic_files
-from srnet.engine import Trainer, setup_cfg
+from srnet.engine import Trainer
 from srnet.evaluation import build_evaluator
 
 SQUARE = [20.0, 20.0, 60.0, 20.0, 60.0, 60.0, 20.0, 60.0]
@@ -77,7 +78,7 @@ def configure(root, *options, panoptic=False):
     sizes += ["DATALOADER.ASPECT_RATIO_GROUPING", False, "MODEL.DEVICE", "cpu"]
     datasets = ["DATASETS.TRAIN", (dataset,), "DATASETS.TEST", (dataset,)]
     file = root / "configs" / "quick_schedules" / f"{name}.yaml"
-    return setup_cfg(str(file), [*sizes, *classes, *datasets, *options])
+    return get_cfg(str(file), [*sizes, *classes, *datasets, *options])
 
 
 def load(cfg):
@@ -87,7 +88,7 @@ def load(cfg):
 def losses(cfg, batch):
     torch.manual_seed(0)
     with EventStorage():
-        return Trainer.build_model(cfg)(batch)
+        return build_model(cfg)(batch)
 
 
 def test_a_category_that_the_file_does_not_define(root, write):
@@ -172,10 +173,10 @@ def test_a_split_into_things_and_stuff_that_contradicts_the_heads(root, write, k
 def test_coco_has_80_things_and_54_stuff_classes(root):
     for folder in ("COCO-InstanceSegmentation", "COCO-PanopticSegmentation"):
         for file in (root / "configs" / folder).glob("*R_50*_SR_1x.yaml"):
-            setup_cfg(str(file))
+            get_cfg(str(file))
     file = root / "configs/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_SR_1x.yaml"
     with pytest.raises(ValueError, match=r"ROI_HEADS.NUM_CLASSES is 81, .*coco_2017_train needs"):
-        setup_cfg(str(file), ["MODEL.ROI_HEADS.NUM_CLASSES", 81])
+        get_cfg(str(file), ["MODEL.ROI_HEADS.NUM_CLASSES", 81])
 
 
 @pytest.mark.parametrize("checkpoint_period, back", [(1, "model_0000000.pth"), (9, "random")])

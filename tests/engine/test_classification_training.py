@@ -10,7 +10,8 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils.env import seed_all_rng
 from PIL import Image
-from srnet.engine import Trainer, setup_cfg
+from srnet import get_cfg
+from srnet.engine import Trainer
 
 CONFIG = "ImageNet-Classification/resnet_18_SR.yaml"
 SMALL = {
@@ -88,7 +89,7 @@ def first_weight(model):
 def train(root, sets, folder, resume=False, config=CONFIG, evaluate=False, **more):
     folder.mkdir(exist_ok=True)
     chosen = options(sets, folder, **more)
-    cfg = setup_cfg(str(root / "configs" / config), chosen)
+    cfg = get_cfg(str(root / "configs" / config), chosen)
     if not evaluate:
         cfg.defrost()
         cfg.DATASETS.TEST = ()

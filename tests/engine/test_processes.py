@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from srnet import get_cfg
 from srnet.engine import close_process_groups
 
 
@@ -18,10 +19,10 @@ def run(output: str, config: str, opts: list[str]) -> None:
     from detectron2.engine import HookBase
     from detectron2.utils import comm
     from detectron2.utils.env import seed_all_rng
-    from srnet.engine import Trainer, setup_cfg
+    from srnet.engine import Trainer
 
     torch.set_num_threads(1)
-    cfg = setup_cfg(config, opts)
+    cfg = get_cfg(config, opts)
     seed_all_rng(cfg.SEED + comm.get_rank())
     losses = []
 

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from srnet import build_model, get_cfg
 from srnet.data import (
     register_all_ade20k,
     register_all_camvid,
     register_all_cityscapes,
     register_all_pascal_context,
 )
-from srnet.engine import Trainer, setup_cfg
+from srnet.engine import Trainer
 from srnet.modeling.backbone import wider_resnet
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -83,7 +84,7 @@ def test_every_config_trains_and_evaluates(trees, slim_wider_resnet, tmp_path, c
     modes = {"TEST.SEM_SEG.SCALES": [0.5, 1.0]} if "120k" in config else {}
     if "ADE20K" in config:
         modes["INPUT.MIN_SIZE_TEST"] = 64
-    cfg = setup_cfg(str(CONFIGS / config), options(OUTPUT_DIR=str(tmp_path), **modes))
+    cfg = get_cfg(str(CONFIGS / config), options(OUTPUT_DIR=str(tmp_path), **modes))
     trainer = Trainer(cfg)
     before = {k: v.clone() for k, v in trainer.model.named_parameters()}
     trainer.train()
@@ -100,9 +101,9 @@ def test_two_processes_evaluate_as_one_and_submit(trees, train_net, root, tmp_pa
     config = "Cityscapes-SemanticSegmentation/dfnet_v1_SR.yaml"
     opts = options(**{"TEST.SEM_SEG.MODE": "slide", "TEST.SEM_SEG.SCALES": [0.75, 1.0]})
     opts += ["TEST.SEM_SEG.FLIP", "True", "OUTPUT_DIR", str(tmp_path)]
-    cfg = setup_cfg(str(CONFIGS / config), opts)
+    cfg = get_cfg(str(CONFIGS / config), opts)
     torch.manual_seed(0)
-    model = Trainer.build_model(cfg)
+    model = build_model(cfg)
     torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
     expected = Trainer.test(cfg, model)["sem_seg"]
     opts += ["MODEL.WEIGHTS", str(tmp_path / "model.pth")]

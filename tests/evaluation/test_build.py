@@ -3,14 +3,14 @@
 import pytest
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
-from srnet.config import get_srnet_cfg
+from srnet import get_cfg
 from srnet.evaluation import build_evaluator
 
 
 def test_an_unknown_type_lists_the_known_ones():
     MetadataCatalog.get("nobody_evaluates_this").evaluator_type = "telepathy"
     with pytest.raises(ValueError, match=r"nobody_evaluates_this.*'telepathy'.*sem_seg"):
-        build_evaluator(get_srnet_cfg(), "nobody_evaluates_this")
+        build_evaluator(get_cfg(), "nobody_evaluates_this")
 
 
 def test_sem_seg_names_the_label_that_is_out_of_range(tmp_path):
@@ -26,7 +26,7 @@ def test_sem_seg_names_the_label_that_is_out_of_range(tmp_path):
     DatasetCatalog.register(name, lambda: [record])
     metadata = {"stuff_classes": ["a", "b"], "ignore_label": 255, "evaluator_type": "sem_seg"}
     MetadataCatalog.get(name).set(**metadata)
-    evaluator = build_evaluator(get_srnet_cfg(), name, str(tmp_path))
+    evaluator = build_evaluator(get_cfg(), name, str(tmp_path))
     assert isinstance(evaluator, SemSegEvaluator)
     evaluator.reset()
     with pytest.raises(ValueError, match=r"label.png has the label 7"):

@@ -15,7 +15,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Instances
 from PIL import Image
 from semantic_trees import write_cityscapes
-from srnet.config import get_srnet_cfg
+from srnet import get_cfg
 from srnet.data.datasets.cityscapes import load_cityscapes, register_all_cityscapes
 from srnet.evaluation import CityscapesEvaluator, SemanticEvaluator, build_evaluator
 from srnet.evaluation.cityscapes_labels import (
@@ -221,7 +221,7 @@ def test_the_true_instances_score_100_ap(small_semantic, datasets_forgotten, tmp
     with datasets_forgotten("cityscapes_fine_instance"):
         register_all_cityscapes(str(small_semantic))
         classes = MetadataCatalog.get(name).thing_classes
-        evaluator = build_evaluator(get_srnet_cfg(), name, str(tmp_path))
+        evaluator = build_evaluator(get_cfg(), name, str(tmp_path))
         evaluator.reset()
         for record in DatasetCatalog.get(name):
             path = record["file_name"].replace("leftImg8bit/", "gtFine/")

@@ -2,7 +2,7 @@
 
 import pytest
 from config_nodes import flatten
-from srnet.engine import setup_cfg
+from srnet import get_cfg
 
 MODELS = ["resnet_18", "resnet_50", "resnet_101", "resnext_50_32x4d", "resnext_101_32x4d"]
 MODELS += ["dfnet_v1", "dfnet_v2"]
@@ -10,7 +10,7 @@ GATES = {"SE": "se", "CBAM": "cbam", "SR": "sr_gate"}
 
 
 def load(root, name):
-    return setup_cfg(str(root / "configs" / "ImageNet-Classification" / f"{name}.yaml"))
+    return get_cfg(str(root / "configs" / "ImageNet-Classification" / f"{name}.yaml"))
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from config_nodes import difference, flatten
 from detectron2 import model_zoo
-from srnet.config import get_srnet_cfg
+from srnet import get_cfg
 from srnet.modeling import build_context
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -29,7 +29,7 @@ ROWS += [f"{FOLDERS[1]}/panoptic_fpn_{b}{m}_1x.yaml" for b in ("R_50", "R_101") 
 
 
 def load(name):
-    cfg = get_srnet_cfg()
+    cfg = get_cfg()
     cfg.merge_from_file(str(CONFIGS / name))
     return cfg
 
@@ -77,7 +77,7 @@ def in_detectron2(name):
 def test_baselines_are_detectron2s(name):
     """A baseline differs in the builder of the backbone, which without a module is the same."""
     theirs = model_zoo.get_config(in_detectron2(name))
-    own = set(dict(flatten(get_srnet_cfg()))) - set(dict(flatten(theirs)))
+    own = set(dict(flatten(get_cfg()))) - set(dict(flatten(theirs)))
     assert difference(load(name), theirs) - own == {"MODEL.BACKBONE.NAME", "OUTPUT_DIR"}
 
 
@@ -91,7 +91,7 @@ def test_fine_tuning_begins_at_the_zoo_model_of_the_same_network(name):
     theirs = model_zoo.get_config(zoo_name)
     ignored = {"MODEL.BACKBONE.NAME", "MODEL.WEIGHTS"}
     model = {key for key in difference(cfg, theirs) if key.startswith(("MODEL.", "INPUT."))}
-    own = set(dict(flatten(get_srnet_cfg()))) - set(dict(flatten(theirs)))
+    own = set(dict(flatten(get_cfg()))) - set(dict(flatten(theirs)))
     assert model - own <= ignored
 
 
@@ -99,4 +99,4 @@ def test_a_misspelt_key_is_refused(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text(f'_BASE_: "{CONFIGS / ROWS[0]}"\nMODEL:\n  CONTEXT:\n    STAGE: ["res5"]\n')
     with pytest.raises(KeyError, match="STAGE"):
-        get_srnet_cfg().merge_from_file(str(path))
+        get_cfg().merge_from_file(str(path))

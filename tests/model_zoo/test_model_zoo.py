@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from srnet import model_zoo
-from srnet.config import get_srnet_cfg
+from srnet import get_cfg, model_zoo
 
 PANOPTIC = "COCO-PanopticSegmentation/panoptic_fpn_R_50_SR_1x.yaml"
 CAMVID = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
@@ -17,7 +16,7 @@ CAMVID = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
 def test_config_and_its_file(root):
     file = model_zoo.get_config_file(PANOPTIC)
     assert Path(file).samefile(root / "configs" / PANOPTIC)
-    cfg = get_srnet_cfg()
+    cfg = get_cfg()
     cfg.merge_from_file(str(root / "configs" / PANOPTIC))
     assert model_zoo.get_config(PANOPTIC) == cfg
     assert cfg.MODEL.CONTEXT.NAME == "sr"

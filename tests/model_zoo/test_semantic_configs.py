@@ -2,13 +2,13 @@
 
 import pytest
 from config_nodes import flatten
-from srnet.config import get_srnet_cfg
+from srnet import get_cfg
 
 FOLDERS = ("Cityscapes", "ADE20K", "PascalContext", "CamVid")
 
 
 def load(path):
-    cfg = get_srnet_cfg()
+    cfg = get_cfg()
     cfg.merge_from_file(str(path))
     return cfg
 

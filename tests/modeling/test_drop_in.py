@@ -11,8 +11,8 @@ import torch
 from detectron2 import model_zoo
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, build_model
-from srnet.config import get_srnet_cfg
-from srnet.engine import Checkpointer
+from srnet import get_cfg
+from srnet.checkpoint import Checkpointer
 from torch import nn
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -38,7 +38,7 @@ def build_detectron2(name, options):
 
 
 def build_twin(name, options):
-    cfg = get_srnet_cfg()
+    cfg = get_cfg()
     cfg.merge_from_file(str(CONFIGS / name))
     cfg.merge_from_list([*SMALL, *options])
     torch.manual_seed(1)
@@ -136,7 +136,7 @@ def test_imagenet_weights_of_detectron_load_beside_the_module(tmp_path, monkeypa
     """Caffe2 names are matched by suffix; a module must not draw any of them to itself."""
 
     def backbone(name):
-        cfg = get_srnet_cfg()
+        cfg = get_cfg()
         cfg.merge_from_list(["MODEL.CONTEXT.NAME", name, "MODEL.CONTEXT.STAGES", ["res5"]])
         cfg.merge_from_list(["MODEL.RESNETS.OUT_FEATURES", ["res5"]])
         model = nn.Module()

@@ -4,8 +4,7 @@ import copy
 
 import pytest
 import torch
-from detectron2.modeling import build_model
-from srnet.engine import setup_cfg
+from srnet import build_model, get_cfg
 from srnet.layers import SqueezeReasoning
 from srnet.modeling.backbone.insert import ContextLateral
 from torch import nn
@@ -29,7 +28,7 @@ def build(root):
         config, narrow = CONFIGS[name]
         options = [*narrow, "MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", *options]
         torch.manual_seed(0)
-        model = build_model(setup_cfg(str(root / "configs" / config), [*map(str, options)]))
+        model = build_model(get_cfg(str(root / "configs" / config), [*map(str, options)]))
         for module in modules(model):
             nn.init.normal_(module.conv_r.weight, std=0.3)
         return model.eval()

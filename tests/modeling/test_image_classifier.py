@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from detectron2.modeling import build_model
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import elementwise_flop_counter
-from srnet.engine import Checkpointer, setup_cfg
+from srnet import build_model, get_cfg
+from srnet.checkpoint import Checkpointer
 from srnet.layers import FLOP_HANDLES
 
 # Parameters in millions and GFLOPs of Table X.
@@ -35,7 +35,7 @@ TORCHVISION = {
 def build(root, config, *options):
     path = root / "configs" / "ImageNet-Classification" / f"{config}.yaml"
     torch.manual_seed(0)
-    return build_model(setup_cfg(str(path), ["MODEL.DEVICE", "cpu", *options])).eval()
+    return build_model(get_cfg(str(path), ["MODEL.DEVICE", "cpu", *options])).eval()
 
 
 def size(model, image=224, **handles):

@@ -5,8 +5,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from detectron2.modeling import build_model
-from srnet.config import get_srnet_cfg
+from srnet import build_model, get_cfg
 from srnet.modeling import SemanticInference
 from srnet.modeling.inference import window_starts
 from torch import nn
@@ -141,7 +140,7 @@ def test_bad_arguments_are_named(network, arguments, name):
 
 
 def model_of(root, **test):
-    cfg = get_srnet_cfg()
+    cfg = get_cfg()
     cfg.merge_from_file(str(root / "configs/CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"))
     cfg.MODEL.DEVICE = "cpu"
     for key, value in test.items():

@@ -3,9 +3,8 @@
 import pytest
 import torch
 from detectron2.layers import NaiveSyncBatchNorm
-from detectron2.modeling import build_model
 from fvcore.nn import FlopCountAnalysis
-from srnet.engine import setup_cfg
+from srnet import build_model, get_cfg
 from srnet.layers import PyramidPooling, SqueezeReasoning
 from srnet.modeling import DFNet, replace_sync_batchnorm
 from srnet.modeling.backbone.dfnet import VARIANTS
@@ -15,7 +14,7 @@ from torch import nn
 @pytest.fixture(scope="module")
 def build(root):
     def make(config, *opts):
-        cfg = setup_cfg(str(root / "configs" / config), ["MODEL.WEIGHTS", "", *map(str, opts)])
+        cfg = get_cfg(str(root / "configs" / config), ["MODEL.WEIGHTS", "", *map(str, opts)])
         return build_model(cfg)
 
     return make

@@ -10,9 +10,9 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.structures import BoxMode, Instances
+from srnet import build_model, get_cfg
 from srnet.data.datasets.camvid import CLASSES, VOID
 from srnet.data.datasets.semantic_folders import load_semantic_folders
-from srnet.engine import Trainer, setup_cfg
 
 CONFIG = "configs/CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
 DATASET = "visualized_sem_seg"
@@ -49,7 +49,7 @@ def dataset(small_camvid):
 def weights(root, tmp_path_factory):
     """A checkpoint of random weights."""
     path = tmp_path_factory.mktemp("weights") / "model.pth"
-    model = Trainer.build_model(setup_cfg(str(root / CONFIG)))
+    model = build_model(get_cfg(str(root / CONFIG)))
     torch.save({"model": model.state_dict()}, path)
     return path
 

@@ -1,6 +1,6 @@
 """The config keys of this project, on top of Detectron2's and its DeepLab project's."""
 
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.projects.deeplab import add_deeplab_config
 
 
@@ -133,10 +133,3 @@ def add_srnet_config(cfg: CfgNode) -> None:
     # The memory budget: so many pixels go through the network at once, but never less than a window
     # or an image.
     cfg.TEST.SEM_SEG.MAX_BATCH_PIXELS = 2**22
-
-
-def get_srnet_cfg() -> CfgNode:
-    """Detectron2's default config with every key of this project."""
-    cfg = get_cfg()
-    add_srnet_config(cfg)
-    return cfg

@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image, ImageFile
-from srnet.config import get_srnet_cfg
+from srnet import get_cfg
 from srnet.data import SemanticSegmentationMapper
 from srnet.data.datasets.camvid import CLASSES, IMAGES, LAYOUTS, VOID, load_camvid
 from srnet.data.datasets.semantic_folders import load_semantic_folders
@@ -148,7 +148,7 @@ def test_undecodable(tmp_path, kind):
 
 
 def mapper(is_train=True, *, ignore=255, classes=11, **inputs):
-    cfg = get_srnet_cfg()
+    cfg = get_cfg()
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = classes
     cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = ignore
     cfg.MODEL.PIXEL_MEAN = [77.0, 77.0, 77.0]

@@ -8,10 +8,10 @@ import pytest
 import torchvision
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
+from srnet import get_cfg
 from srnet.data import image_folder
 from srnet.data.datasets.image_folder import ImageFolder, load_image_folder, pack
 from srnet.data.datasets.imagenet import check_synsets, imagenet_synsets
-from srnet.engine import setup_cfg
 
 CONFIG = "configs/ImageNet-Classification/resnet_18.yaml"
 
@@ -139,7 +139,7 @@ def test_the_synsets():
 
 
 def configure(root, *options):
-    return setup_cfg(str(root / CONFIG), ["MODEL.DEVICE", "cpu", *map(str, options)])
+    return get_cfg(str(root / CONFIG), ["MODEL.DEVICE", "cpu", *map(str, options)])
 
 
 def folders(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
-from srnet.config import get_srnet_cfg
+from srnet import get_cfg
 from srnet.data.loader import build_train_loader, seeded
 from srnet.data.mapped_dataset import MappedDataset
 from srnet.data.mappers.classification import ClassificationMapper, read_rgb
@@ -17,7 +17,7 @@ PIXELS = RNG.integers(0, 256, (60, 80, 3)).astype(np.uint8)
 
 
 def config(*options):
-    cfg = get_srnet_cfg()
+    cfg = get_cfg()
     defaults = ["MODEL.META_ARCHITECTURE", "ImageClassifier", "INPUT.FORMAT", "RGB"]
     cfg.merge_from_list([*defaults, "MODEL.CLASSIFIER.NUM_CLASSES", 3, *options])
     return cfg

@@ -6,8 +6,7 @@ import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
 from numpy_layers import randomize
-from srnet import layers
-from srnet.config import get_srnet_cfg
+from srnet import get_cfg, layers
 from srnet.modeling import CONTEXT_REGISTRY, build_context
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -248,7 +247,7 @@ def test_fvcore_handle_agrees_with_pytorch(name):
 
 
 def config(name: str):
-    context = get_srnet_cfg().MODEL.CONTEXT
+    context = get_cfg().MODEL.CONTEXT
     context.NAME = name
     return context
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
-from srnet.config import get_srnet_cfg
+from srnet import get_cfg
 from srnet.modeling.backbone.deform_conv import TorchvisionDeformConv
 from torch import nn
 
@@ -16,7 +16,7 @@ SR = ["MODEL.CONTEXT.NAME", "sr", "MODEL.CONTEXT.REDUCTION", 8]
 
 
 def build(name, *options, seed=0):
-    cfg = get_srnet_cfg()
+    cfg = get_cfg()
     cfg.merge_from_list([*NARROW, "MODEL.CONTEXT.STAGES", ["res5"], *options])
     torch.manual_seed(seed)
     return BACKBONE_REGISTRY.get(name)(cfg, ShapeSpec(channels=3))

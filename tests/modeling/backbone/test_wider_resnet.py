@@ -3,9 +3,8 @@
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import build_model
 from detectron2.projects.deeplab.semantic_seg import DeepLabV3PlusHead
-from srnet.engine import setup_cfg
+from srnet import build_model, get_cfg
 from srnet.layers import PixelCrossEntropy, SqueezeReasoning
 from srnet.modeling import SRDeepLabV3PlusHead, WiderResNet38
 from srnet.modeling.backbone.wider_resnet import PreActivationBlock
@@ -15,7 +14,7 @@ CONFIG = "configs/Cityscapes-SemanticSegmentation/deeplabv3plus_WR_38_trainval_1
 
 @pytest.fixture(scope="module")
 def model(root):
-    return build_model(setup_cfg(str(root / CONFIG), ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu"]))
+    return build_model(get_cfg(str(root / CONFIG), ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu"]))
 
 
 def parameters(module):

@@ -32,9 +32,9 @@ from tabulate import tabulate
 from torch import nn
 
 from srnet.data.validate import ROI_ARCHITECTURES
-from srnet.engine import Trainer, setup_cfg
 from srnet.layers import FLOP_HANDLES
-from srnet.model_zoo import get_config_file
+from srnet.model_zoo import get_cfg, get_config_file
+from srnet.modeling import build_model
 
 BOXES, MASKS = 1000, 100
 DETECTOR_SIZE = (1200, 800)
@@ -44,7 +44,7 @@ COUNTED = (nn.modules.conv._ConvNd, nn.Linear)
 def load_config(name: str, opts: list[str]) -> CfgNode:
     """Read a config file or one of the model zoo, for a model on the CPU with random weights."""
     file = name if os.path.isfile(name) else get_config_file(name)
-    cfg = setup_cfg(file, [*opts, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]).clone()
+    cfg = get_cfg(file, [*opts, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]).clone()
     cfg.defrost()
     if cfg.MODEL.META_ARCHITECTURE in ROI_ARCHITECTURES:
         # Nothing is suppressed, so the numbers of boxes are the limits.
@@ -75,7 +75,7 @@ def analyze(cfg: CfgNode, size: tuple[int, int]) -> dict[str, tuple[float, float
         For "model", its top-level modules and "context modules": parameters in millions, GFLOPs and
         millions of activations.
     """
-    model = Trainer.build_model(cfg).eval()
+    model = build_model(cfg).eval()
     for module in model.modules():
         # Random weights under frozen norms grow from block to block; boxes must stay finite.
         if isinstance(getattr(module, "running_var", None), torch.Tensor):

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from detectron2.solver import build_optimizer
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
@@ -17,6 +16,7 @@ from tabulate import tabulate
 from torch import nn
 
 import srnet.modeling  # noqa: F401  registers the models
+from srnet.modeling import build_model
 
 OBJECTS = 10  # instances in an image of noise
 

@@ -22,7 +22,7 @@ from torchvision import transforms as T
 from srnet.data import build_mapper
 from srnet.data.loader import StreamDataset
 from srnet.data.mapped_dataset import MappedDataset
-from srnet.engine import setup_cfg
+from srnet.model_zoo import get_cfg
 
 
 def torchvision_reader(paths: list[str], size: int) -> Callable[[int], torch.Tensor]:
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config keys and values")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    cfg = setup_cfg(args.config_file, args.opts)
+    cfg = get_cfg(args.config_file, args.opts)
     dataset = DatasetCatalog.get(cfg.DATASETS.TRAIN[0])
     count = min(args.images, len(dataset))
     step = len(dataset) // count

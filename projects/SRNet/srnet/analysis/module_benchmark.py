@@ -14,8 +14,8 @@ from tabulate import tabulate
 from torch import nn
 
 from srnet.analysis.latency import measure
-from srnet.config import get_srnet_cfg
 from srnet.layers import conv_after_context
+from srnet.model_zoo import get_cfg
 from srnet.modeling import build_context
 from srnet.modeling.inference import is_out_of_memory
 from srnet.modeling.semantic.blocks import conv_norm_relu
@@ -51,7 +51,7 @@ class Head(nn.Module):
 
 def build(name: str, channels: int, *, head: bool = False) -> nn.Module:
     """Build a module of `NAMES`, alone or in the head of Table IV."""
-    context = get_srnet_cfg().MODEL.CONTEXT
+    context = get_cfg().MODEL.CONTEXT
     words = name.split()
     context.NAME = "" if name == "none" else words[0]
     if len(words) > 1:

@@ -24,7 +24,7 @@ import json
 import sys
 from pathlib import Path
 
-from srnet.config import get_srnet_cfg
+from srnet.model_zoo import get_cfg
 
 
 def latency(arguments: argparse.Namespace) -> None:
@@ -33,7 +33,7 @@ def latency(arguments: argparse.Namespace) -> None:
 
     runs = {}
     for config in arguments.configs:
-        cfg = get_srnet_cfg()
+        cfg = get_cfg()
         cfg.merge_from_file(config)
         cfg.merge_from_list(["MODEL.WEIGHTS", "", *arguments.opts])
         first = next(iter(runs.values()), None)
@@ -69,7 +69,7 @@ def sliding(arguments: argparse.Namespace) -> None:
     from srnet.analysis.sliding import plain_loop
     from srnet.modeling import SemanticInference
 
-    cfg = get_srnet_cfg()
+    cfg = get_cfg()
     cfg.merge_from_file(arguments.configs[0])
     cfg.merge_from_list(["MODEL.WEIGHTS", "", *arguments.opts])
     size, window, stride = map(tuple, (arguments.size, arguments.window, arguments.stride))

@@ -27,10 +27,11 @@ from srnet.data.datasets.cityscapes import IMAGES
 from srnet.engine import (
     Trainer,
     close_process_groups,
-    setup_cfg,
     share_cpu_threads,
 )
 from srnet.evaluation.cityscapes_labels import LabelIdWriter, check_predictions, write_archive
+from srnet.model_zoo import get_cfg
+from srnet.modeling import build_model
 
 DATASET = "cityscapes_fine_sem_seg_test"
 
@@ -38,7 +39,7 @@ DATASET = "cityscapes_fine_sem_seg_test"
 @close_process_groups
 def predict(args: argparse.Namespace) -> None:
     """Run one process of the prediction; the first checks and zips."""
-    cfg = setup_cfg(args.config_file, [*args.opts, "DATASETS.TEST", f"('{args.dataset}',)"])
+    cfg = get_cfg(args.config_file, [*args.opts, "DATASETS.TEST", f"('{args.dataset}',)"])
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="srnet")
     if cfg.MODEL.DEVICE == "cpu":
@@ -48,7 +49,7 @@ def predict(args: argparse.Namespace) -> None:
         # What an earlier run left may be another model's.
         shutil.rmtree(folder, ignore_errors=True)
     comm.synchronize()
-    model = Trainer.build_model(cfg)
+    model = build_model(cfg)
     Checkpointer(model).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
     loader = Trainer.build_test_loader(cfg, args.dataset)
     inference_on_dataset(model, loader, LabelIdWriter(folder))

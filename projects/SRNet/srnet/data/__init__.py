@@ -16,6 +16,7 @@ from .loader import build_test_loader, build_train_loader, start_at_iteration
 from .mappers.build import build_mapper
 from .mappers.classification import ClassificationMapper
 from .mappers.semantic import SemanticSegmentationMapper, build_semantic_augmentation
+from .validate import check_against_datasets
 
 _root = datasets_root()
 register_all_ade20k(_root)
@@ -33,6 +34,7 @@ __all__ = [
     "build_semantic_augmentation",
     "build_test_loader",
     "build_train_loader",
+    "check_against_datasets",
     "check_class_folders",
     "load_image_folder",
     "register_all_ade20k",

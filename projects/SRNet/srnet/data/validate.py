@@ -102,3 +102,33 @@ def check_panoptic_files(dataset_name: str) -> None:
                 f"the panoptic PNG {path} of the image with id {annotation['image_id']} is "
                 f"missing; {metadata.panoptic_json} lists it"
             )
+
+
+def check_against_datasets(cfg: CfgNode) -> None:
+    """Compare the class counts of a config with those of its datasets.
+
+    Raises:
+        ValueError: they differ; the message names the key, the dataset and both values.
+    """
+    head = cfg.MODEL.SEM_SEG_HEAD
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        metadata = MetadataCatalog.get(name)
+        kind = metadata.get("evaluator_type")
+        semantic = kind in ("sem_seg", "cityscapes_sem_seg")
+        # What is registered without its classes gets them when its annotations are read.
+        if architecture in ROI_ARCHITECTURES and not semantic and metadata.get("thing_classes"):
+            things = len(metadata.thing_classes)
+            _check("MODEL.ROI_HEADS.NUM_CLASSES", cfg.MODEL.ROI_HEADS.NUM_CLASSES, name, things)
+        if semantic or (architecture == "PanopticFPN" and kind == "coco_panoptic_seg"):
+            # Of a panoptic dataset in Detectron2's separated form: all things as one class, then
+            # the stuff.
+            stuff = len(metadata.stuff_classes)
+            _check("MODEL.SEM_SEG_HEAD.NUM_CLASSES", head.NUM_CLASSES, name, stuff)
+            ignored = metadata.ignore_label
+            _check("MODEL.SEM_SEG_HEAD.IGNORE_VALUE", head.IGNORE_VALUE, name, ignored)
+
+
+def _check(key: str, value: int, dataset: str, wanted: int) -> None:
+    if value != wanted:
+        raise ValueError(f"{key} is {value}, and the dataset {dataset} needs {wanted}")

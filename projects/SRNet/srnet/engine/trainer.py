@@ -3,7 +3,6 @@
 import logging
 import weakref
 
-import torch
 from detectron2.engine import DefaultTrainer, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.hooks import EvalHook
@@ -20,7 +19,6 @@ from srnet.data import (
 )
 from srnet.data.validate import explain_dataset_errors
 from srnet.evaluation import build_evaluator
-from srnet.modeling import replace_sync_batchnorm
 
 from .accumulation import AccumulatingTrainer, check_accumulation
 from .averaging import WeightAverage, share_buffers
@@ -108,15 +106,6 @@ class Trainer(DefaultTrainer):
             raise FloatingPointError(
                 advise_after_divergence(error, self.iter, checkpoints, self.cfg.MODEL.WEIGHTS)
             ) from error
-
-    @classmethod
-    def build_model(cls, cfg):
-        """Build the model; on a CPU with a synchronized batch norm that runs there."""
-        model = super().build_model(cfg)
-        if cfg.MODEL.DEVICE == "cpu":
-            model = replace_sync_batchnorm(model)
-        # Convolutions with weights in this format hand it on to their outputs.
-        return model.to(memory_format=torch.channels_last) if cfg.MODEL.CHANNELS_LAST else model
 
     @classmethod
     def build_train_loader(cls, cfg):

@@ -1,17 +1,15 @@
 """Models by the names of their configs, with the functions of `detectron2.model_zoo`."""
 
-import difflib
 import logging
-from pathlib import Path
 
-import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-import srnet.data  # noqa: F401  registers the datasets that configs name
 from srnet.checkpoint import Checkpointer
-from srnet.config import get_srnet_cfg
-from srnet.engine import Trainer
+from srnet.modeling import build_model
+
+from .config import get_cfg
+from .names import CONFIGS, config_names, nearest_names
 
 # Config name without ".yaml" -> URL of the weights that training it gave.
 CHECKPOINT_URLS: dict[str, str] = {}
@@ -30,15 +28,11 @@ def get_config_file(config_path: str) -> str:
     Raises:
         RuntimeError: there is no such config; the message lists the nearest names.
     """
-    folder = _configs()
-    file = folder / config_path
-    if file.is_file() and file.suffix == ".yaml":
-        return str(file)
-    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.yaml"))
-    nearest = difflib.get_close_matches(config_path, names, n=5, cutoff=0.3)
+    if config_path in config_names():
+        return str(CONFIGS / config_path)
     raise RuntimeError(
         f"{config_path} is not a config of srnet.model_zoo; the nearest names are "
-        f"{', '.join(nearest or names)}"
+        f"{', '.join(nearest_names(config_path))}"
     )
 
 
@@ -48,10 +42,10 @@ def get_checkpoint_url(config_path: str) -> str:
     Raises:
         RuntimeError: there is no such config, or no weights of it are published.
     """
-    get_config_file(config_path)
+    file = get_config_file(config_path)
     url = CHECKPOINT_URLS.get(config_path.removesuffix(".yaml"))
     if url is None:
-        weights = _load(config_path).MODEL.WEIGHTS
+        weights = get_cfg(file).MODEL.WEIGHTS
         start = f"starts from {weights}" if weights else "starts from random weights"
         raise RuntimeError(
             f"no trained weights are published for {config_path}; with trained=False its model "
@@ -61,7 +55,7 @@ def get_checkpoint_url(config_path: str) -> str:
 
 
 def get_config(config_path: str, trained: bool = False) -> CfgNode:
-    """Read a config of this project, with all its keys.
+    """Read a config of this project, as `srnet.get_cfg` reads it.
 
     Args:
         config_path: as in :func:`get_config_file`.
@@ -71,7 +65,7 @@ def get_config(config_path: str, trained: bool = False) -> CfgNode:
     Raises:
         RuntimeError: as :func:`get_config_file`, and :func:`get_checkpoint_url` where `trained`.
     """
-    cfg = _load(config_path)
+    cfg = get_cfg(get_config_file(config_path))
     if trained:
         cfg.MODEL.WEIGHTS = get_checkpoint_url(config_path)
     return cfg
@@ -87,7 +81,7 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     Args:
         config_path: as in :func:`get_config_file`.
         trained: as in :func:`get_config`.
-        device: replaces `MODEL.DEVICE`, which becomes "cpu" where there is no GPU.
+        device: replaces `MODEL.DEVICE`, which is "cpu" where there is no GPU.
 
     Returns:
         The model, in training mode.
@@ -96,11 +90,9 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
         RuntimeError: as :func:`get_config`, or weights that cannot be loaded.
     """
     cfg = get_config(config_path, trained)
-    if device is None and not torch.cuda.is_available():
-        device = "cpu"
     if device is not None:
         cfg.MODEL.DEVICE = device
-    model = Trainer.build_model(cfg)
+    model = build_model(cfg)
     try:
         Checkpointer(model).load(cfg.MODEL.WEIGHTS)
     except RuntimeError as error:
@@ -108,15 +100,3 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
             raise
         logging.getLogger(__name__).warning("%s The model has random weights.", error)
     return model
-
-
-def _load(config_path: str) -> CfgNode:
-    cfg = get_srnet_cfg()
-    cfg.merge_from_file(get_config_file(config_path))
-    return cfg
-
-
-def _configs() -> Path:
-    """The folder of configs: in the package, or in the checkout that was not installed."""
-    packaged = Path(__file__).parent / "configs"
-    return packaged if packaged.exists() else Path(__file__).resolve().parents[4] / "configs"

@@ -13,7 +13,7 @@ from .backbone import (
     build_wider_resnet_backbone,
     insert_context,
 )
-from .build import replace_sync_batchnorm
+from .build import build_model, fit_to_device
 from .context import CONTEXT_REGISTRY, build_context
 from .inference import SemanticInference
 from .meta_arch import ImageClassifier, SRSemanticSegmentor
@@ -30,6 +30,8 @@ __all__ = [
     "SemanticInference",
     "WiderResNet38",
     "build_context",
+    "build_model",
+    "fit_to_device",
     "build_dfnet_backbone",
     "build_dfnet_context_backbone",
     "build_resnet_context_backbone",
@@ -37,5 +39,4 @@ __all__ = [
     "build_resnet_deeplab_context_backbone",
     "build_wider_resnet_backbone",
     "insert_context",
-    "replace_sync_batchnorm",
 ]

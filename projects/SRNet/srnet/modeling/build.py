@@ -1,15 +1,42 @@
-"""Synchronized batch norm where PyTorch's does not run."""
+"""Building a model, and what its device needs: the one place that knows devices."""
 
+import detectron2.modeling
+import torch
+from detectron2.config import CfgNode
 from detectron2.layers import NaiveSyncBatchNorm
 from torch import nn
+
+
+def build_model(cfg: CfgNode) -> nn.Module:
+    """Build the model of a config, with random weights, on `MODEL.DEVICE`.
+
+    ``detectron2.modeling.build_model(cfg)`` builds the very same one: what a device needs is done
+    by :func:`fit_to_device` where the model's parts are built.
+    """
+    return detectron2.modeling.build_model(cfg)
+
+
+def fit_to_device(cfg: CfgNode, part: nn.Module) -> nn.Module:
+    """Make a new part of a model, a backbone or a head, fit for `MODEL.DEVICE`.
+
+    * On a CPU each `torch.nn.SyncBatchNorm` becomes Detectron2's NaiveSyncBatchNorm: PyTorch's
+      refuses CPU tensors in a process group (2.11).
+    * With `MODEL.CHANNELS_LAST` the weights of its convolutions are kept channels last, and the
+      convolutions hand that format on to their outputs.
+
+    Returns:
+        The part, changed in place, or its replacement.
+    """
+    if torch.device(cfg.MODEL.DEVICE).type == "cpu":
+        part = replace_sync_batchnorm(part)
+    return part.to(memory_format=torch.channels_last) if cfg.MODEL.CHANNELS_LAST else part
 
 
 def replace_sync_batchnorm(module: nn.Module) -> nn.Module:
     """Replace each `torch.nn.SyncBatchNorm` by Detectron2's NaiveSyncBatchNorm, weights kept.
 
-    PyTorch's refuses CPU tensors, even in one process (2.11). Detectron2's averages the statistics
-    of the processes over any backend, gloo too, and is a plain batch norm in one process and in
-    eval mode.
+    Detectron2's averages the statistics of the processes over any backend, gloo too. In one process
+    and in eval mode it is a plain batch norm.
     """
     if isinstance(module, nn.SyncBatchNorm):
         replacement = NaiveSyncBatchNorm(module.num_features, module.eps, module.momentum)

@@ -29,7 +29,8 @@ from matplotlib.patches import Patch
 from srnet.checkpoint import Checkpointer
 from srnet.data import build_mapper
 from srnet.data.read import read_label
-from srnet.engine import Trainer, setup_cfg
+from srnet.model_zoo import get_cfg
+from srnet.modeling import build_model
 
 DRAWN_WIDTH = 768  # pixels an image is drawn with at least, so that text and edges are fine
 MAX_LEGEND = 30  # with more classes the names are written into the segments
@@ -191,14 +192,14 @@ def load_model(cfg: CfgNode) -> torch.nn.Module:
         raise FileNotFoundError("no weights: end the command with MODEL.WEIGHTS and a checkpoint")
     if "://" not in weights and not os.path.isfile(weights):
         raise FileNotFoundError(f"the checkpoint MODEL.WEIGHTS={weights} is missing")
-    model = Trainer.build_model(cfg)
+    model = build_model(cfg)
     Checkpointer(model).load(weights)
     return model.eval()
 
 
 def visualize(arguments: argparse.Namespace) -> list[str]:
     """Draw as the command line says; return the paths written, the sheet last."""
-    cfg = setup_cfg(arguments.config_file, arguments.opts)
+    cfg = get_cfg(arguments.config_file, arguments.opts)
     dataset = arguments.dataset or (cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else "")
     if dataset not in DatasetCatalog:
         known = ", ".join(n for n in DatasetCatalog.list() if n.startswith(dataset[:4] or "scenes"))

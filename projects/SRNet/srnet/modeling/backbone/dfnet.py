@@ -8,6 +8,8 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
+from ..build import fit_to_device
+
 # A stage is everything at one scale: groups of (channels, blocks), the first block of a stage with
 # stride 2.
 VARIANTS = {
@@ -109,9 +111,10 @@ def build_dfnet_backbone(cfg, input_shape: ShapeSpec) -> DFNet:
         raise ValueError(
             f"MODEL.DFNET.VARIANT={variant!r} is unknown: choose {', '.join(VARIANTS)}"
         )
-    return DFNet(
+    backbone = DFNet(
         VARIANTS[variant],
         norm=partial(get_norm, cfg.MODEL.DFNET.NORM),
         out_features=cfg.MODEL.DFNET.OUT_FEATURES,
         in_channels=input_shape.channels,
     )
+    return fit_to_device(cfg, backbone)

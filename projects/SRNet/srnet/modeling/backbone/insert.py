@@ -19,6 +19,7 @@ from torch import nn
 
 from srnet.layers import SqueezeReasoning, conv_after_context
 
+from ..build import fit_to_device
 from ..context import build_context, context_channels
 from .deform_conv import replace_missing_deform_conv
 from .dfnet import DFNet, build_dfnet_backbone
@@ -158,21 +159,22 @@ def _with_context(cfg: CfgNode, backbone: ResNet | DFNet, norm: str) -> ResNet |
             position="residual",
         )
         if not context.STAGES:
-            return backbone  # NAME is that of the head
+            return fit_to_device(cfg, backbone)  # NAME is that of the head
         if context.NAME and context.POSITION == "residual":
             raise ValueError(
                 "MODEL.CONTEXT.GATE stands on the residual branch of every block, so POSITION must "
                 "be 'output' for NAME"
             )
     if not context.NAME:
-        return backbone
-    return insert_context(
+        return fit_to_device(cfg, backbone)
+    backbone = insert_context(
         backbone,
         lambda channels: build_context(context, channels, norm=norm),
         stages=context.STAGES,
         blocks=context.BLOCKS,
         position=context.POSITION,
     )
+    return fit_to_device(cfg, backbone)
 
 
 @BACKBONE_REGISTRY.register()
@@ -205,4 +207,4 @@ def build_resnet_context_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> F
         top_block=LastLevelMaxPool(),
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
-    return defer_context_to_lateral(fpn)
+    return fit_to_device(cfg, defer_context_to_lateral(fpn))

@@ -7,6 +7,8 @@ from detectron2.layers import ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
+from ..build import fit_to_device
+
 # Blocks, and the channels of a block's convolutions: two 3x3, or 1x1, 3x3 and 1x1.
 STAGES = {
     "mod2": (3, (128, 128)),
@@ -151,8 +153,9 @@ class WiderResNet38(Backbone):
 @BACKBONE_REGISTRY.register()
 def build_wider_resnet_backbone(cfg, input_shape: ShapeSpec) -> WiderResNet38:
     """Build the Wider-ResNet-38 of `MODEL.WIDER_RESNET`."""
-    return WiderResNet38(
+    backbone = WiderResNet38(
         norm=partial(get_norm, cfg.MODEL.WIDER_RESNET.NORM),
         out_features=cfg.MODEL.WIDER_RESNET.OUT_FEATURES,
         in_channels=input_shape.channels,
     )
+    return fit_to_device(cfg, backbone)

@@ -6,6 +6,8 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from torch import nn
 
+from ..build import fit_to_device
+
 
 @META_ARCH_REGISTRY.register()
 class ImageClassifier(nn.Module):
@@ -57,7 +59,7 @@ class ImageClassifier(nn.Module):
     def from_config(cls, cfg):
         """Build the backbone, and read `MODEL.CLASSIFIER`."""
         return {
-            "backbone": build_backbone(cfg),
+            "backbone": fit_to_device(cfg, build_backbone(cfg)),
             "in_feature": cfg.MODEL.CLASSIFIER.IN_FEATURE,
             "num_classes": cfg.MODEL.CLASSIFIER.NUM_CLASSES,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,

@@ -6,7 +6,7 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, SemanticSegmentor
 from detectron2.structures import ImageList
 
-from ..build import replace_sync_batchnorm
+from ..build import fit_to_device
 from ..inference import SemanticInference
 from ..semantic import resize_map
 
@@ -31,12 +31,11 @@ class SRSemanticSegmentor(SemanticSegmentor):
 
     @classmethod
     def from_config(cls, cfg):
-        """Build backbone and head; on a CPU with a batch norm that runs there."""
+        """Build backbone and head, fit for the device."""
         arguments = super().from_config(cfg)
         arguments["inference"] = SemanticInference.arguments(cfg)
-        if cfg.MODEL.DEVICE == "cpu":
-            for name in ("backbone", "sem_seg_head"):
-                arguments[name] = replace_sync_batchnorm(arguments[name])
+        for name in ("backbone", "sem_seg_head"):
+            arguments[name] = fit_to_device(cfg, arguments[name])
         return arguments
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:

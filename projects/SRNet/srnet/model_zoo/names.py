@@ -1,0 +1,40 @@
+"""The names of the configs that this project ships."""
+
+import difflib
+import os
+from pathlib import Path
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def config_names() -> list[str]:
+    """All names, relative to `configs/`, sorted, without the Base files others build on."""
+    paths = (path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml"))
+    return sorted(path.as_posix() for path in paths if not path.name.startswith("Base-"))
+
+
+def find_config(name_or_path: str | os.PathLike) -> Path:
+    """Find a config file.
+
+    Args:
+        name_or_path: the path of a file, or a name relative to `configs/`. An existing file wins.
+
+    Raises:
+        FileNotFoundError: there is neither; the message lists the nearest names.
+    """
+    path = Path(os.path.expanduser(name_or_path))
+    if path.is_file():
+        return path
+    inside = CONFIGS / path
+    if inside.is_file() and inside.resolve().is_relative_to(CONFIGS.resolve()):
+        return inside
+    raise FileNotFoundError(
+        f"there is no config file {name_or_path}, and no config of that name in the model zoo; "
+        f"the nearest names are {', '.join(nearest_names(str(name_or_path)))}"
+    )
+
+
+def nearest_names(name: str) -> list[str]:
+    """Up to five names that resemble `name`; all where none does."""
+    names = config_names()
+    return difflib.get_close_matches(name, names, n=5, cutoff=0.3) or names
