@@ -53,8 +53,8 @@ def pip(python, *arguments):
             "the disk of %s is full. Free %d GB, then run `make install` again" % (venv, NEEDED_GB)
         )
     fail(
-        "this step failed:\n  %s\nThe message of pip is above. INSTALL.md lists known problems. When "
-        "it is solved, run `make install` again." % " ".join(command)
+        "this step failed:\n  %s\nThe message of pip is above. INSTALL.md lists known problems. "
+        "When it is solved, run `make install` again." % " ".join(command)
     )
 
 
