@@ -19,9 +19,9 @@ from srnet import get_cfg
 from srnet.data.datasets.cityscapes import load_cityscapes, register_all_cityscapes
 from srnet.evaluation import CityscapesEvaluator, SemanticEvaluator, build_evaluator
 from srnet.evaluation.cityscapes_labels import (
-    EVALUATED,
     LabelIdWriter,
     check_predictions,
+    evaluated_ids,
     write_archive,
 )
 
@@ -173,7 +173,7 @@ def test_the_archive_holds_label_ids_under_the_right_names(submission, tmp_path)
         for name, label_id in zip(names, (7, 8, 11), strict=True):  # road, sidewalk, building
             with archive.open(name) as file, Image.open(file) as image:
                 assert image.size == (128, 64) and np.unique(image).tolist() == [label_id]
-    assert len(EVALUATED) == 19
+    assert len(evaluated_ids()) == 19
 
 
 def test_bad_submissions_are_refused(submission, tmp_path):

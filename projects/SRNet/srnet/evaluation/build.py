@@ -15,6 +15,7 @@ from detectron2.evaluation import (
 )
 
 from srnet.data.validate import check_panoptic_files
+from srnet.extras import require_extra
 
 from .classification import ClassificationEvaluator
 from .semantic import CityscapesEvaluator, SemanticEvaluator
@@ -41,7 +42,9 @@ def _instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEv
 
 
 def _panoptic(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    check_panoptic_files(dataset_name)  # now, not after hours of inference
+    # Now, not after hours of inference.
+    check_panoptic_files(dataset_name)
+    require_extra("panopticapi", f"evaluating {dataset_name}")
     return COCOPanopticEvaluator(dataset_name, output_folder)
 
 
@@ -50,6 +53,7 @@ def _lvis(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluat
 
 
 def _cityscapes_instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    require_extra("cityscapesscripts", f"evaluating {dataset_name}")
     return CityscapesInstanceEvaluator(dataset_name)
 
 
