@@ -3,10 +3,15 @@
 import functools
 import gc
 import os
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def share_cpu_threads() -> None:
@@ -16,7 +21,7 @@ def share_cpu_threads() -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
 
 
-def close_process_groups(main):
+def close_process_groups(main: Callable[P, T]) -> Callable[P, T]:
     """Decorate what Detectron2's `launch` runs: its process groups close before the process ends.
 
     Detectron2 (up to its main of 2026) leaves them open, and PyTorch (2.11) does not close them
@@ -25,7 +30,7 @@ def close_process_groups(main):
     """
 
     @functools.wraps(main)
-    def run(*args, **kwargs):
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
         result = main(*args, **kwargs)
         if dist.is_available() and dist.is_initialized():
             comm.synchronize()
