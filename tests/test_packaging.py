@@ -170,8 +170,9 @@ def test_the_metadata_name_what_the_package_imports(root):
     required = {requirement_name(line) for line in project["dependencies"]}
     optional = {
         requirement_name(line)
-        for extra in ("eval", "prepare")
-        for line in project["optional-dependencies"][extra]
+        for extra, lines in project["optional-dependencies"].items()
+        if extra != "dev"
+        for line in lines
     }
     imported = imported_by(root / "projects/SRNet/srnet") - sys.stdlib_module_names
     imported -= {"srnet", DETECTRON2}
