@@ -56,6 +56,22 @@ def test_the_package_works_from_anywhere(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
+@pytest.mark.parametrize(
+    ("tests", "status", "listed"), [("true", 0, ""), ("touch left.txt", 1, "?? left.txt")]
+)
+def test_ci_fails_where_tests_leave_files(root, tmp_path, tests, status, listed):
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(root / ".ci" / "run", tmp_path / ".ci")
+    (tmp_path / "Makefile").write_text(f"lint:\n\t@true\ntest:\n\t@{tests}\n")
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    subprocess.run(["git", *identity, "commit", "-qm", "Start"], cwd=tmp_path, check=True)
+    result = subprocess.run([tmp_path / ".ci" / "run"], capture_output=True, text=True)
+    assert result.returncode == status
+    assert listed in result.stderr
+
+
 @pytest.fixture
 def lint_imports(root, tmp_path):
     """Runs import-linter with the contracts of pyproject.toml on a copy of the package."""
