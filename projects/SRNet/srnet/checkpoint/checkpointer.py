@@ -4,7 +4,6 @@ import logging
 import os
 import pickle
 import re
-from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -20,7 +19,7 @@ _SAFE_GLOBALS = re.compile(
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module, name):
         if not _SAFE_GLOBALS.fullmatch(f"{module}.{name}"):
             raise pickle.UnpicklingError(f"it refers to {module}.{name}")
         return super().find_class(module, name)
@@ -31,13 +30,14 @@ class Checkpointer(DetectionCheckpointer):
 
     * :meth:`save` writes beside the file and renames, so a kill leaves the last checkpoint whole.
     * `.pth` files are loaded with ``weights_only``. Detectron2's `.pkl` is a plain pickle, which
-      can run code when it is loaded. It is first read by an unpickler that knows only NumPy
-      arrays, and refused if it holds anything else.
+    can run code when it is
+      loaded: it is read once by an unpickler that knows nothing but NumPy arrays, and refused where
+          it holds more.
     * ResNet weights with torchvision's names are renamed to Detectron2's as they are loaded.
     * :meth:`resume_or_load` goes from the newest checkpoint to older ones until one loads.
     """
 
-    def save(self, name: str, **kwargs: Any) -> None:
+    def save(self, name: str, **kwargs) -> None:
         """Save the model and the checkpointables as `name`.pth in the save directory."""
         if not self.save_dir or not self.save_to_disk:
             return
@@ -55,7 +55,7 @@ class Checkpointer(DetectionCheckpointer):
             raise
         self.tag_last_checkpoint(os.path.basename(path))
 
-    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def load(self, path: str, *args, **kwargs):
         """Load a checkpoint from a path or URL.
 
         Raises:
@@ -118,7 +118,7 @@ class Checkpointer(DetectionCheckpointer):
             loaded["matching_heuristics"] = True
         return loaded
 
-    def _load_model(self, checkpoint: dict) -> Any:
+    def _load_model(self, checkpoint: dict):
         incompatible = super()._load_model(checkpoint)
         if hasattr(self.model, "check_weights"):
             self.model.check_weights(incompatible)

@@ -2,22 +2,19 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from detectron2.engine import AMPTrainer, SimpleTrainer
 
 
-class FiniteTrainer(SimpleTrainer):
-    """Detectron2's SimpleTrainer, but a loss that is not finite is named before the step is made.
+class FiniteLosses:
+    """Mixed into a Detectron2 trainer: a loss that is not finite is named before the step is made.
 
     Detectron2 looks at the sum over the terms of all processes, on the main one. Here each process
     looks at its own terms.
     """
 
-    def _write_metrics(
-        self, loss_dict: Mapping[str, torch.Tensor], *args: Any, **kwargs: Any
-    ) -> None:
+    def _write_metrics(self, loss_dict: Mapping[str, torch.Tensor], *args, **kwargs) -> None:
         values = {name: loss.item() for name, loss in loss_dict.items()}
         wrong = [f"{name} is {v}" for name, v in values.items() if not math.isfinite(v)]
         if wrong:
@@ -25,7 +22,11 @@ class FiniteTrainer(SimpleTrainer):
         super()._write_metrics(loss_dict, *args, **kwargs)
 
 
-class FiniteAMPTrainer(FiniteTrainer, AMPTrainer):
+class FiniteTrainer(FiniteLosses, SimpleTrainer):
+    """Detectron2's SimpleTrainer that names the loss that is not finite."""
+
+
+class FiniteAMPTrainer(FiniteLosses, AMPTrainer):
     """Detectron2's AMPTrainer that names the loss that is not finite."""
 
 

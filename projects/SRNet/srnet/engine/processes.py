@@ -3,15 +3,10 @@
 import functools
 import gc
 import os
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def share_cpu_threads() -> None:
@@ -21,7 +16,7 @@ def share_cpu_threads() -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
 
 
-def close_process_groups(main: Callable[P, T]) -> Callable[P, T]:
+def close_process_groups(main):
     """Decorate what Detectron2's `launch` runs: its process groups close before the process ends.
 
     Detectron2 (up to its main of 2026) leaves them open, and PyTorch (2.11) does not close them
@@ -30,7 +25,7 @@ def close_process_groups(main: Callable[P, T]) -> Callable[P, T]:
     """
 
     @functools.wraps(main)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+    def run(*args, **kwargs):
         result = main(*args, **kwargs)
         if dist.is_available() and dist.is_initialized():
             comm.synchronize()

@@ -3,17 +3,12 @@
 import logging
 import weakref
 
-from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
+from detectron2.engine import DefaultTrainer, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.hooks import EvalHook
-from detectron2.evaluation import DatasetEvaluator
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader
 
 from srnet.checkpoint import Checkpointer
 from srnet.data import (
@@ -42,7 +37,7 @@ class Trainer(DefaultTrainer):
         cfg: a frozen config.
     """
 
-    def __init__(self, cfg: CfgNode):
+    def __init__(self, cfg):
         TrainerBase.__init__(self)
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
@@ -79,7 +74,7 @@ class Trainer(DefaultTrainer):
             batch = self.cfg.SOLVER.IMS_PER_BATCH
             start_at_iteration(self.data_loader, self.start_iter, batch)
 
-    def build_hooks(self) -> list[HookBase]:
+    def build_hooks(self):
         """Build DefaultTrainer's hooks, with the average of the weights where there is one."""
         period = self.cfg.TEST.EVAL_PERIOD
         hooks = [
@@ -90,7 +85,7 @@ class Trainer(DefaultTrainer):
             hooks.insert(1, self.average)  # before what saves and evaluates
         return hooks
 
-    def evaluate(self) -> dict:
+    def evaluate(self):
         """Evaluate the model on `DATASETS.TEST`: the average of its weights where there is one."""
         model = self.model if self.average is None else self.average.model
         share_buffers(model)
@@ -113,25 +108,23 @@ class Trainer(DefaultTrainer):
             ) from error
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
+    def build_train_loader(cls, cfg):
         """Build the training loader with the mapper of the model."""
         return build_train_loader(cfg, build_mapper(cfg, is_train=True))
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
+    def build_test_loader(cls, cfg, dataset_name):
         """Build a test loader with the mapper of the model."""
         mapper = build_mapper(cfg, is_train=False)
         with explain_dataset_errors([dataset_name]):
             return build_test_loader(cfg, dataset_name, mapper)
 
     @classmethod
-    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
+    def build_lr_scheduler(cls, cfg, optimizer):
         """Build the schedule: Detectron2's and DeepLab's WarmupPolyLR."""
         return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
-    def build_evaluator(
-        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
-    ) -> DatasetEvaluator:
+    def build_evaluator(cls, cfg, dataset_name, output_folder=None):
         """Build the official evaluator of a dataset."""
         return build_evaluator(cfg, dataset_name, output_folder)

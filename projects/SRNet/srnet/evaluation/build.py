@@ -42,9 +42,7 @@ def _instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEv
 
 
 def _panoptic(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    # Now, not after hours of inference.
-    check_panoptic_files(dataset_name)
-    require_extra("panopticapi", f"evaluating {dataset_name}")
+    check_panoptic_files(dataset_name)  # now, not after hours of inference
     return COCOPanopticEvaluator(dataset_name, output_folder)
 
 
@@ -53,7 +51,6 @@ def _lvis(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluat
 
 
 def _cityscapes_instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    require_extra("cityscapesscripts", f"evaluating {dataset_name}")
     return CityscapesInstanceEvaluator(dataset_name)
 
 
@@ -70,6 +67,12 @@ EVALUATORS: dict[str, tuple[Callable[[CfgNode, str, str], DatasetEvaluator], ...
     "cityscapes_instance": (_cityscapes_instances,),
     "lvis": (_lvis,),
 }
+# What an evaluator imports only after the inference.
+REQUIRED = {
+    "cityscapes_sem_seg": "cityscapesscripts",
+    "cityscapes_instance": "cityscapesscripts",
+    "coco_panoptic_seg": "panopticapi",
+}
 
 
 def build_evaluator(
@@ -83,6 +86,7 @@ def build_evaluator(
         output_folder: where predictions and metrics are written; `OUTPUT_DIR/inference` by default.
 
     Raises:
+        ModuleNotFoundError: a package of the extra `eval` is missing; the message names it.
         ValueError: the dataset's `evaluator_type` has no evaluator here.
     """
     evaluator_type = MetadataCatalog.get(dataset_name).evaluator_type
@@ -91,6 +95,8 @@ def build_evaluator(
             f"the dataset {dataset_name} has evaluator_type {evaluator_type!r}; the known "
             f"ones are {', '.join(EVALUATORS)}"
         )
+    if evaluator_type in REQUIRED:
+        require_extra(REQUIRED[evaluator_type], f"evaluating {dataset_name}")
     folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
     evaluators = [build(cfg, dataset_name, folder) for build in EVALUATORS[evaluator_type]]
     return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)

@@ -8,19 +8,13 @@ import json
 import logging
 import os
 from collections import OrderedDict
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import CityscapesSemSegEvaluator, SemSegEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
 from srnet.data.read import read_label
-from srnet.extras import require_extra
-
-from .cityscapes_labels import write_label_ids
 
 
 class SemanticEvaluator(SemSegEvaluator):
@@ -34,13 +28,13 @@ class SemanticEvaluator(SemSegEvaluator):
     def __init__(self, dataset_name: str, output_folder: str | None = None):
         metadata = MetadataCatalog.get(dataset_name)
 
-        def load(path: str, dtype: npt.DTypeLike) -> np.ndarray:
+        def load(path, dtype):
             label = read_label(path, len(metadata.stuff_classes), metadata.ignore_label)
             return label.astype(dtype)
 
         super().__init__(dataset_name, output_dir=output_folder, sem_seg_loading_fn=load)
 
-    def evaluate(self) -> dict[str, dict] | None:
+    def evaluate(self):
         """Return Detectron2's results on the main process, None on the others."""
         results = super().evaluate()
         if results:
@@ -59,13 +53,11 @@ class CityscapesEvaluator(CityscapesSemSegEvaluator):
         output_folder: where `DATASET_iou.json` is written; None for none.
 
     Raises:
-        ModuleNotFoundError: cityscapesscripts is not installed.
         ValueError: the dataset has no labels.
         FileNotFoundError: `labelIds` or `instanceIds` of an image are missing.
     """
 
     def __init__(self, dataset_name: str, output_folder: str | None = None):
-        require_extra("cityscapesscripts", f"evaluating {dataset_name}")
         super().__init__(dataset_name)
         self._dataset_name = dataset_name
         self._output_folder = output_folder
@@ -84,12 +76,14 @@ class CityscapesEvaluator(CityscapesSemSegEvaluator):
                         "gtFine_trainvaltest.zip again"
                     )
 
-    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+    def process(self, inputs, outputs):
         """Write the predictions of a batch."""
+        from .cityscapes_labels import write_label_ids
+
         for image, output in zip(inputs, outputs, strict=True):
             write_label_ids(output["sem_seg"], image["file_name"], self._temp_dir)
 
-    def evaluate(self) -> dict[str, dict] | None:
+    def evaluate(self):
         """Return the results (%) on the main process, None on the others.
 
         Returns:
@@ -153,7 +147,7 @@ def _report(results: dict, mean: str, dataset_name: str, folder: str | None) -> 
             json.dump({key: _plain(value) for key, value in values.items()}, file, indent=1)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value):
     """NumPy's numbers as Python's, and null for what is not a number."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
