@@ -1,14 +1,10 @@
 """Building a model, and what its device needs: the one place that knows devices."""
 
-from typing import TypeVar
-
 import detectron2.modeling
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import NaiveSyncBatchNorm
 from torch import nn
-
-M = TypeVar("M", bound=nn.Module)
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
@@ -20,7 +16,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
     return detectron2.modeling.build_model(cfg)
 
 
-def fit_to_device(cfg: CfgNode, part: M) -> M:
+def fit_to_device(cfg: CfgNode, part: nn.Module) -> nn.Module:
     """Make a new part of a model, a backbone or a head, fit for `MODEL.DEVICE`.
 
     * On a CPU each `torch.nn.SyncBatchNorm` becomes Detectron2's NaiveSyncBatchNorm: PyTorch's
@@ -33,13 +29,10 @@ def fit_to_device(cfg: CfgNode, part: M) -> M:
     """
     if torch.device(cfg.MODEL.DEVICE).type == "cpu":
         part = replace_sync_batchnorm(part)
-    if cfg.MODEL.CHANNELS_LAST:
-        # PyTorch (2.11) declares no overload for it.
-        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return part
+    return part.to(memory_format=torch.channels_last) if cfg.MODEL.CHANNELS_LAST else part
 
 
-def replace_sync_batchnorm(module: M) -> M:
+def replace_sync_batchnorm(module: nn.Module) -> nn.Module:
     """Replace each `torch.nn.SyncBatchNorm` by Detectron2's NaiveSyncBatchNorm, weights kept.
 
     Detectron2's averages the statistics of the processes over any backend, gloo too. In one process
