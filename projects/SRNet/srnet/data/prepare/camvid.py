@@ -1,17 +1,13 @@
-"""Prepare CamVid with the 11 classes and the split of SegNet (datasets/README.md has the steps).
+"""Prepare CamVid with the 11 classes and the split of SegNet.
 
-    python datasets/prepare_camvid.py segnet SRC [--output DIR] [--link]
-    python datasets/prepare_camvid.py cambridge SRC [--output DIR] [--link]
-
-`segnet` takes the 480 x 360 folders of the SegNet authors, `cambridge` the 960 x 720 images and the
-colour labels of the original release. Both leave `{train,val,test}/NAME.{png,jpg}` and
-`{train,val,test}annot/NAME.png`, labels of one channel with classes 0 to 10 and 11 for void. A
-second run keeps the files whose source is the same and checks everything again.
+"segnet" takes the 480 x 360 folders of the SegNet authors, "cambridge" the 960 x 720 images and the
+colour labels of the original release. Both write {train,val,test}/NAME.{png,jpg} and
+{train,val,test}annot/NAME.png, labels of one channel with classes 0 to 10 and 11 for void. A second
+run keeps the files whose source is the same and checks everything again. datasets/README.md says
+where to get SRC.
 """
 
 import argparse
-import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -20,13 +16,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from srnet.data.datasets.camvid import CLASSES, LAYOUTS, VOID
 from srnet.data.datasets.root import datasets_root
 from srnet.data.datasets.semantic_folders import IMAGE_SUFFIXES
 from srnet.data.prepare.camvid_release import SPLITS, color_table, decode, read_color_label
-from srnet.data.prepare.conversion import replacing
+from srnet.data.prepare.conversion import (
+    add_link_argument,
+    copy_image,
+    is_current,
+    write_label,
+)
 from srnet.data.read import read_label
 
 # Command -> the dataset's name in srnet.data.camvid and (width, height) of its images.
@@ -84,7 +84,7 @@ def find_cambridge(image_dir: Path, label_dir: Path) -> list[Sample]:
 
 
 def read_index_label(path: Path) -> np.ndarray:
-    """Read a label of SegNet's, (H, W) of uint8; errors as :func:`srnet.data.labels.read_label`."""
+    """Read a label of SegNet's, (H, W) of uint8; errors as :func:`srnet.data.read.read_label`."""
     return read_label(str(path), len(CLASSES), VOID).astype(np.uint8)
 
 
@@ -115,16 +115,6 @@ def load_pair(
     return indices
 
 
-def _is_current(target: Path, source: Path, link: bool = False) -> bool:
-    """Whether `target` is `source`, or a link to it if wanted, or bears its time as copies do."""
-    if not target.exists():
-        return False
-    if target.samefile(source):
-        return link or not target.is_symlink()
-    same_time = abs(target.stat().st_mtime - source.stat().st_mtime) <= 2  # FAT counts in 2 s
-    return same_time and not link and not target.is_symlink()
-
-
 def write(
     samples: list[Sample],
     output: Path,
@@ -151,20 +141,12 @@ def write(
     for split, name, image, label in samples:
         new_image = output / split / f"{name}{image.suffix}"
         new_label = output / f"{split}annot" / f"{name}.png"
-        keep_image = _is_current(new_image, image, link)
-        keep_label = _is_current(new_label, label)
-        if keep_image and keep_label:
+        if is_current(new_image, image, link) and is_current(new_label, label):
             continue
         indices = load_pair(image, label, size, read)
-        if not keep_image:
-            with replacing(new_image, image) as temporary:
-                if link:
-                    temporary.symlink_to(image.resolve())
-                else:
-                    shutil.copyfile(image, temporary)
-        if not keep_label:
-            with replacing(new_label, label) as temporary:
-                Image.fromarray(indices).save(temporary, format="PNG")
+        copy_image(image, new_image, link)
+        if not is_current(new_label, label):
+            write_label(indices, new_label, label)
         written[split] += 1
     return written
 
@@ -202,41 +184,6 @@ def check(output: Path, size: tuple[int, int]) -> dict[str, float]:
     return void
 
 
-def prepare(arguments: argparse.Namespace) -> None:
-    """Run a command: find, write, check, and print what was done."""
-    dataset, size = DATASETS[arguments.command]
-    root = Path(datasets_root())
-    output = arguments.output or root / LAYOUTS[dataset][0]
-    unknown = Counter()
-    if arguments.command == "segnet":
-        samples, read = find_segnet(arguments.source), read_index_label
-    else:
-        samples = find_cambridge(
-            arguments.source / arguments.images, arguments.source / arguments.labels
-        )
-        read = partial(
-            read_color_label,
-            table=color_table(),
-            max_unknown=arguments.max_unknown,
-            unknown=unknown,
-        )
-    written = write(samples, output, size, read, arguments.link)
-    void = check(output, size)
-    print(f"{output}: {size[0]} x {size[1]} pixels, {len(CLASSES)} classes, {VOID} = void")
-    for split, names in SPLITS.items():
-        new = written[split]
-        print(
-            f"{split:>6} {len(names):4} images: {new} written, {len(names) - new} up to date; "
-            f"{void[split]:.1%} of the pixels are void"
-        )
-    if unknown:
-        path, count = unknown.most_common(1)[0]
-        print(
-            f"{unknown.total()} pixels of {len(unknown)} labels had none of the 32 colours and "
-            f"became void; {path} has the most, {count}"
-        )
-
-
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
@@ -244,12 +191,9 @@ def _share(text: str) -> float:
     return value
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], epilog="datasets/README.md says where to get SRC."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of :func:`prepare`."""
+    commands = parser.add_subparsers(dest="release", required=True)
     segnet = commands.add_parser("segnet", help="from SegNet's 480 x 360 folders")
     segnet.add_argument(
         "source",
@@ -283,14 +227,39 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             help=f"the dataset's folder (default: $DETECTRON2_DATASETS/{LAYOUTS[dataset][0]}, and "
             f"datasets/{LAYOUTS[dataset][0]} without that variable)",
         )
-        commands.choices[command].add_argument(
-            "--link", action="store_true", help="link to the images instead of copying them"
+        add_link_argument(commands.choices[command])
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Run a command: find, write, check, and print what was done."""
+    dataset, size = DATASETS[arguments.release]
+    root = Path(datasets_root())
+    output = arguments.output or root / LAYOUTS[dataset][0]
+    unknown = Counter()
+    if arguments.release == "segnet":
+        samples, read = find_segnet(arguments.source), read_index_label
+    else:
+        samples = find_cambridge(
+            arguments.source / arguments.images, arguments.source / arguments.labels
         )
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    try:
-        prepare(parse())
-    except (OSError, ValueError) as error:
-        sys.exit(f"prepare_camvid.py: {error}")
+        read = partial(
+            read_color_label,
+            table=color_table(),
+            max_unknown=arguments.max_unknown,
+            unknown=unknown,
+        )
+    written = write(samples, output, size, read, arguments.link)
+    void = check(output, size)
+    print(f"{output}: {size[0]} x {size[1]} pixels, {len(CLASSES)} classes, {VOID} = void")
+    for split, names in SPLITS.items():
+        new = written[split]
+        print(
+            f"{split:>6} {len(names):4} images: {new} written, {len(names) - new} up to date; "
+            f"{void[split]:.1%} of the pixels are void"
+        )
+    if unknown:
+        path, count = unknown.most_common(1)[0]
+        print(
+            f"{unknown.total()} pixels of {len(unknown)} labels had none of the 32 colours and "
+            f"became void; {path} has the most, {count}"
+        )
