@@ -6,7 +6,6 @@ from collections.abc import Callable
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import (
-    CityscapesInstanceEvaluator,
     COCOEvaluator,
     COCOPanopticEvaluator,
     DatasetEvaluator,
@@ -16,6 +15,7 @@ from detectron2.evaluation import (
 
 from srnet.data.validate import check_panoptic_files
 
+from .cityscapes_instances import CityscapesInstances
 from .classification import ClassificationEvaluator
 from .semantic import CityscapesEvaluator, SemanticEvaluator
 
@@ -50,7 +50,7 @@ def _lvis(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluat
 
 
 def _cityscapes_instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    return CityscapesInstanceEvaluator(dataset_name)
+    return CityscapesInstances(dataset_name)
 
 
 def _classification(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:

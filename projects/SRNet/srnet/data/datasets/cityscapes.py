@@ -80,6 +80,7 @@ def load_instances(root: str, split: str) -> list[dict]:
     Arguments, returned dicts (with "annotations") and errors as :func:`load_cityscapes`.
     """
     _list_images(root, split, INSTANCE_SUFFIXES)
+    provide_cityscapesscripts()
     folders = (os.path.join(root, kind, split) for kind in ("leftImg8bit", "gtFine"))
     return load_cityscapes_instances(*folders, from_json=True, to_polygons=True)
 
@@ -93,7 +94,6 @@ def register_all_cityscapes(root: str) -> None:
     Args:
         root: the folder with `cityscapes/`.
     """
-    provide_cityscapesscripts()
     folder = os.path.join(root, "cityscapes")
     metadata = MetadataCatalog.get("cityscapes_fine_sem_seg_train")
     for name, parts in {**{s: (s,) for s in IMAGES}, "trainval": ("train", "val")}.items():
