@@ -9,7 +9,7 @@ import torchvision
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from srnet import get_cfg
-from srnet.data import image_folder
+from srnet.data.datasets import image_folder
 from srnet.data.datasets.image_folder import ImageFolder, load_image_folder, pack
 from srnet.data.datasets.imagenet import check_synsets, imagenet_synsets
 
