@@ -234,7 +234,8 @@ def test_the_true_instances_score_100_ap(
 ):
     """Their masks come from the official tool's label images, not from the registered polygons.
 
-    Images without a prediction are left out, and nothing is written beside the evaluation.
+    Images that could not be read are left out and counted, and nothing is written beside the
+    evaluation.
     """
     work = tmp_path / "work"
     work.mkdir()
@@ -243,7 +244,8 @@ def test_the_true_instances_score_100_ap(
     with datasets_forgotten("cityscapes_fine_instance"):
         register_all_cityscapes(str(small_semantic))
         classes = MetadataCatalog.get(name).thing_classes
-        evaluator = build_evaluator(get_cfg(), name, str(tmp_path))
+        cfg = get_cfg(opts=["DATALOADER.SKIP_BAD_IMAGES", bool(unread)])
+        evaluator = build_evaluator(cfg, name, str(tmp_path))
         evaluator.reset()
         for record in DatasetCatalog.get(name)[unread:]:
             path = record["file_name"].replace("leftImg8bit/", "gtFine/")
@@ -258,5 +260,7 @@ def test_the_true_instances_score_100_ap(
                 scores=torch.ones(2),
             )
             evaluator.process([record], [{"instances": instances}])
-        assert evaluator.evaluate()["segm"] == {"AP": 100.0, "AP50": 100.0}
+        results = evaluator.evaluate()
+        assert results["segm"] == {"AP": 100.0, "AP50": 100.0}
+        assert results.get("images", {}).get("missing", 0) == unread
     assert list(work.iterdir()) == []

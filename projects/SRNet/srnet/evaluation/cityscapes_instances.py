@@ -17,19 +17,20 @@ class CityscapesInstances(CityscapesInstanceEvaluator):
 
     `evaluateImgLists` of cityscapesscripts (2.3.0), which Detectron2 (0.6) calls, writes
     `matches.json` into the working directory whatever its arguments are. So :meth:`evaluate` calls
-    the functions that it consists of. Images without a prediction, which cityscapesscripts refuses,
-    are left out.
+    the functions that it consists of.
 
     Args:
         dataset_name: a registered dataset with the metadata `thing_classes` and `gt_dir`.
+        allow_missing: leave out images without a prediction; they are an error otherwise.
 
     Raises:
         FileNotFoundError: `gt_dir` has no `instanceIds` images.
     """
 
-    def __init__(self, dataset_name: str):
+    def __init__(self, dataset_name: str, allow_missing: bool = False):
         provide_cityscapesscripts()
         super().__init__(dataset_name)
+        self._allow_missing = allow_missing
         folder = MetadataCatalog.get(dataset_name).gt_dir
         self._targets = sorted(glob.glob(os.path.join(folder, "*", "*_gtFine_instanceIds.png")))
         if not self._targets:
@@ -51,7 +52,9 @@ class CityscapesInstances(CityscapesInstanceEvaluator):
         arguments.JSONOutput = arguments.colorized = False
         arguments.quiet = True
         try:
-            targets = [path for path in self._targets if os.path.isfile(self._prediction(path))]
+            targets = self._targets
+            if self._allow_missing:
+                targets = [path for path in targets if os.path.isfile(self._prediction(path))]
             predictions = [official.getPrediction(path, arguments) for path in targets]
             official.setInstanceLabels(arguments)
             truth = official.getGtInstances(targets, arguments)

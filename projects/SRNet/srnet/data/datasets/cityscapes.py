@@ -10,7 +10,7 @@ from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 from detectron2.data.datasets.cityscapes import load_cityscapes_instances
 
 from .cityscapes_scripts import provide_cityscapesscripts
-from .semantic_folders import preparation_advice
+from .semantic_folders import list_files, preparation_advice
 
 # The cities and the number of images of a complete split.
 CITIES = {
@@ -145,12 +145,11 @@ def _list_images(root: str, split: str, suffixes: tuple[str, ...]) -> list[tuple
     images, missing = [], []
     for city in cities:
         there = set(os.listdir(os.path.join(label_dir, city))) if suffixes else set()
-        for name in sorted(os.listdir(os.path.join(image_dir, city))):
-            if name.endswith(IMAGE_SUFFIX):
-                stem = name.removesuffix(IMAGE_SUFFIX)
-                labels = os.path.join(label_dir, city, stem)
-                images.append((os.path.join(image_dir, city, name), labels))
-                missing += [labels + suffix for suffix in suffixes if stem + suffix not in there]
+        for name in list_files(os.path.join(image_dir, city), IMAGE_SUFFIX.lower()):
+            stem = name.removesuffix(IMAGE_SUFFIX)
+            labels = os.path.join(label_dir, city, stem)
+            images.append((os.path.join(image_dir, city, name), labels))
+            missing += [labels + suffix for suffix in suffixes if stem + suffix not in there]
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} label files of {len(images)} images are missing, the first is "
@@ -173,4 +172,4 @@ def _list_images(root: str, split: str, suffixes: tuple[str, ...]) -> list[tuple
 
 
 def _folders(path: str) -> list[str]:
-    return sorted(n for n in os.listdir(path) if os.path.isdir(os.path.join(path, n)))
+    return sorted(n for n in list_files(path, "") if os.path.isdir(os.path.join(path, n)))

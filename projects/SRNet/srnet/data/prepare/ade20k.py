@@ -12,6 +12,7 @@ import numpy as np
 
 from srnet.data.datasets.ade20k import FOLDER, NUM_CLASSES, SPLITS, VOID
 from srnet.data.datasets.root import datasets_root
+from srnet.data.datasets.semantic_folders import list_files
 from srnet.data.prepare.conversion import Conversion, add_run_arguments, check_count, run
 from srnet.data.read import read_label
 
@@ -38,7 +39,7 @@ def find(root: Path, folder: str) -> list[Conversion]:
             labels / f"{image.stem}.png",
             root / "annotations_detectron2" / folder / f"{image.stem}.png",
         )
-        for image in sorted(images.glob("*.jpg"))
+        for image in (images / name for name in list_files(images, ".jpg"))
     ]
     missing = [item.source for item in items if not item.source.is_file()]
     if missing:

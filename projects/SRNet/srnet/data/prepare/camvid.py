@@ -19,15 +19,15 @@ import numpy as np
 
 from srnet.data.datasets.camvid import CLASSES, LAYOUTS, VOID
 from srnet.data.datasets.root import datasets_root
-from srnet.data.datasets.semantic_folders import IMAGE_SUFFIXES
-from srnet.data.prepare.camvid_release import SPLITS, color_table, decode, read_color_label
+from srnet.data.datasets.semantic_folders import IMAGE_SUFFIXES, list_files
+from srnet.data.prepare.camvid_release import SPLITS, color_table, read_color_label
 from srnet.data.prepare.conversion import (
     add_link_argument,
     copy_image,
     is_current,
     write_label,
 )
-from srnet.data.read import read_label
+from srnet.data.read import decode, read_label
 
 # Command -> the dataset's name in srnet.data.camvid and (width, height) of its images.
 DATASETS = {"segnet": ("camvid", (480, 360)), "cambridge": ("camvid_960x720", (960, 720))}
@@ -51,7 +51,7 @@ def find(folder: Path, names: tuple[str, ...], suffixes: tuple[str, ...], tail: 
     if not folder.is_dir():
         raise FileNotFoundError(f"the folder {folder} is missing")
     # PNG is last in the order and so wins over a JPEG of the same name.
-    files = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in suffixes}
+    files = {name.rpartition(".")[0]: folder / name for name in list_files(folder, suffixes)}
     missing = [name for name in names if name + tail not in files]
     if missing:
         raise FileNotFoundError(
@@ -105,9 +105,9 @@ def load_pair(
     Raises:
         ValueError: one of them does not decode or has another size; the message names the file.
     """
-    height, width, _ = decode(image, "RGB")[1].shape
+    found_size = decode(image).size
     indices = read(label)
-    for path, found in ((image, (width, height)), (label, indices.shape[::-1])):
+    for path, found in ((image, found_size), (label, indices.shape[::-1])):
         if found != size:
             raise ValueError(
                 f"{path} has {found[0]} x {found[1]} pixels, {size[0]} x {size[1]} are expected"
@@ -171,11 +171,13 @@ def check(output: Path, size: tuple[int, int]) -> dict[str, float]:
         images = find(image_dir, names, IMAGE_SUFFIXES)
         labels = find(label_dir, names, (".png",))
         known = {*images, *labels}
-        for path in (*sorted(image_dir.iterdir()), *sorted(label_dir.iterdir())):
-            if path.suffix.lower() in IMAGE_SUFFIXES and path not in known:
-                raise ValueError(
-                    f"{path} is not of CamVid's {split} split or there twice: remove it"
-                )
+        for folder in (image_dir, label_dir):
+            for name in list_files(folder, IMAGE_SUFFIXES):
+                if folder / name not in known:
+                    raise ValueError(
+                        f"{folder / name} is not of CamVid's {split} split or there twice: remove "
+                        "it"
+                    )
         pixels = sum(
             np.count_nonzero(load_pair(*pair, size, read_index_label) == VOID)
             for pair in zip(images, labels, strict=True)

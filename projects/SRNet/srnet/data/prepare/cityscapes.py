@@ -67,7 +67,7 @@ def find_images(root: Path, split: str) -> list[Path]:
         raise FileNotFoundError(
             f"the folder {folder} is missing: unzip leftImg8bit_trainvaltest.zip"
         )
-    return sorted(folder.glob(f"*/*{IMAGE_SUFFIX}"))
+    return sorted(p for p in folder.glob(f"*/*{IMAGE_SUFFIX}") if not p.name.startswith("."))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

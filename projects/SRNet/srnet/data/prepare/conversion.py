@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from srnet.data.read import read_label
+from srnet.data.read import check_label_size, decode, read_label
 
 
 class Conversion(NamedTuple):
@@ -102,25 +102,17 @@ def convert(item: Conversion, read: Callable[[Path], np.ndarray]) -> bool:
 
 
 def check(item: Conversion, num_classes: int, void: int) -> np.ndarray:
-    """Check the size of a written label against its image, and its range.
+    """Check that an image decodes, and the size of its written label and its range.
 
     Returns:
         Pixels of each label from 0 to 255.
 
     Raises:
-        ValueError: they differ in size, or a label is out of the range; the message names the file.
+        ValueError: one of them does not decode, they differ in size, or a label is out of the
+            range; the message names the file.
     """
     label = read_label(str(item.label), num_classes, void)
-    try:
-        with Image.open(item.image) as image:
-            size = image.size
-    except (OSError, SyntaxError) as error:  # Pillow has both for broken files
-        raise ValueError(f"cannot read the image {item.image}: {error}") from error
-    if size != label.shape[::-1]:
-        raise ValueError(
-            f"{item.image} has {size[0]} x {size[1]} pixels, its label {item.label} "
-            f"{label.shape[1]} x {label.shape[0]}"
-        )
+    check_label_size(item.image, decode(item.image).size[::-1], item.label, label.shape)
     return np.bincount(label.ravel(), minlength=256)
 
 
