@@ -45,6 +45,23 @@ def test_images_without_labels(tmp_path):
         load_semantic_folders(tmp_path / "val", tmp_path / "valannot", prepare=COMMAND)
 
 
+def test_hidden_files_are_left_out(tmp_path):
+    for folder in ("val", "valannot"):
+        save(tmp_path / folder / "a.png", np.zeros((2, 2), np.uint8))
+        (tmp_path / folder / "._a.png").write_bytes(b"of macOS")
+        (tmp_path / folder / ".DS_Store").touch()
+    records = load_semantic_folders(tmp_path / "val", tmp_path / "valannot", prepare=COMMAND)
+    assert [record["image_id"] for record in records] == ["a"]
+
+
+def test_one_name_with_two_suffixes_is_refused(tmp_path):
+    for name in ("a.jpg", "a.png"):
+        save(tmp_path / "val" / name, np.zeros((2, 2), np.uint8))
+    save(tmp_path / "valannot" / "a.png", np.zeros((2, 2), np.uint8))
+    with pytest.raises(ValueError, match=r"val/a.jpg and a.png are two images with the one label"):
+        load_semantic_folders(tmp_path / "val", tmp_path / "valannot", prepare=COMMAND)
+
+
 def test_records_of_several_splits(small_camvid, caplog):
     folder = small_camvid / "camvid"
     with caplog.at_level(logging.WARNING):

@@ -42,9 +42,11 @@ def test_the_listing_is_torchvisions(tmp_path):
     (folder / "a" / "deep" / "er").mkdir(parents=True)
     Image.new("L", (8, 8)).save(folder / "a" / "deep" / "er" / "é x.JPEG")
     (folder / "a" / "notes.txt").write_text("no image")
+    (folder / "a" / "._0.png").write_bytes(b"of macOS")
     (folder / ".hidden").mkdir()
     ours = load_image_folder(str(folder))
     (folder / ".hidden").rmdir()
+    (folder / "a" / "._0.png").unlink()
     theirs = torchvision.datasets.ImageFolder(str(folder))
     assert ours.classes == theirs.classes == ["a", "b", "c"]
     listed = {(x["file_name"], x["class_index"]) for x in ours}

@@ -11,6 +11,8 @@ from PIL import Image
 from srnet import get_cfg
 from srnet.data import SemanticSegmentationMapper
 
+MEAN = [77.25, 103.53, 12.0]
+
 
 def save(path, array, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,7 +24,7 @@ def mapper(is_train=True, *, ignore=255, classes=11, **inputs):
     cfg = get_cfg()
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = classes
     cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = ignore
-    cfg.MODEL.PIXEL_MEAN = [77.0, 77.0, 77.0]
+    cfg.MODEL.PIXEL_MEAN = MEAN
     cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = "range"
     cfg.INPUT.MIN_SIZE_TRAIN = (48, 48)
     cfg.INPUT.RANDOM_FLIP = "none"
@@ -183,8 +185,11 @@ def test_small_images_are_padded_to_the_crop(blocks, ignore, area):
         rows, columns = (label != ignore).any(1), (label != ignore).any(0)
         height, width = rows.sum(), columns.sum()
         assert (label[:height, :width] != ignore).all()
-        assert (image[:, height:] == 77).all()
-        assert (image[:, :, width:] == 77).all()
+        mean = np.float32(MEAN)[:, None, None]
+        assert (image[:, height:] == mean).all()
+        assert (image[:, :, width:] == mean).all()
+        source = image[:, :height, :width].round(3)
+        np.testing.assert_array_equal(source, source.round())  # the image's own pixels
         padded += height < 64
     assert padded > 5
 

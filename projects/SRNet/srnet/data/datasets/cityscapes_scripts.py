@@ -31,10 +31,8 @@ class _Elsewhere(MetaPathFinder, Loader):
 def provide_cityscapesscripts() -> None:
     """Let cityscapesscripts also be imported from where Detectron2's main looks for it.
 
-    What loads or evaluates Cityscapes' instances calls this first, in each of the processes that
-    Detectron2 starts. The pool in which Detectron2 reads the polygons inherits the finder, as
-    long as its processes are forked, which is Python's default on Linux up to 3.13. A second call
-    changes nothing.
+    What loads or evaluates Cityscapes' instances calls this first, in every process that does it.
+    A second call changes nothing.
     """
     if importlib.util.find_spec(ELSEWHERE.partition(".")[0]) is None:
         # First, or the files of cityscapesscripts would be found and run a second time.
