@@ -1,18 +1,16 @@
 """The drawn scenes: the same bytes on every run, and forms that the official tools accept."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from coco_trees import Truth
 from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, COCOPanopticEvaluator, SemSegEvaluator
-from detectron2.structures import Boxes, Instances
 from panopticapi.utils import rgb2id
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
@@ -198,48 +196,15 @@ def test_the_truth_scores_100_miou(registered, name):
 
 @pytest.mark.parametrize("name", ["scenes_instance_val", "scenes_panoptic_val_separated"])
 def test_the_truth_scores_100_ap(registered, name):
-    api = COCO(MetadataCatalog.get(name).json_file)
-
-    def predict(record):
-        annotations = api.loadAnns(api.getAnnIds(imgIds=record["image_id"]))
-        boxes = torch.tensor([a["bbox"] for a in annotations]).float()
-        boxes[:, 2:] += boxes[:, :2]
-        instances = Instances(SIZE, pred_boxes=Boxes(boxes), scores=torch.ones(len(boxes)))
-        instances.pred_classes = torch.tensor([a["category_id"] - 1 for a in annotations])
-        masks = np.stack([api.annToMask(a) for a in annotations])
-        instances.pred_masks = torch.from_numpy(masks).bool()
-        return {"instances": instances}
-
     evaluator = COCOEvaluator(name, ("bbox", "segm"), distributed=False, use_fast_impl=False)
-    results = evaluate(evaluator, DatasetCatalog.get(name), predict)
+    results = evaluate(evaluator, DatasetCatalog.get(name), Truth(name).predict)
     assert results["bbox"]["AP"] == pytest.approx(100)
     assert results["segm"]["AP"] == pytest.approx(100)
 
 
 def test_the_truth_scores_100_pq(registered):
     name = "scenes_panoptic_val_separated"
-    metadata = MetadataCatalog.get(name)
-    truth = json.loads(Path(metadata.panoptic_json).read_text())
-    by_name = {a["file_name"]: a for a in truth["annotations"]}
-
-    def predict(record):
-        path = os.path.basename(record["file_name"]).replace(".jpg", ".png")
-        ids = rgb2id(cv2.imread(os.path.join(metadata.panoptic_root, path))[..., ::-1])
-        info = []
-        for segment in by_name[path]["segments_info"]:
-            category = segment["category_id"]
-            things = metadata.thing_dataset_id_to_contiguous_id
-            mapping = things if category in things else metadata.stuff_dataset_id_to_contiguous_id
-            info.append(
-                {
-                    "id": segment["id"],
-                    "isthing": category in things,
-                    "category_id": mapping[category],
-                }
-            )
-        return {"panoptic_seg": (torch.from_numpy(ids.astype(np.int64)), info)}
-
-    results = evaluate(COCOPanopticEvaluator(name), DatasetCatalog.get(name), predict)
+    results = evaluate(COCOPanopticEvaluator(name), DatasetCatalog.get(name), Truth(name).predict)
     assert results["panoptic_seg"]["PQ"] == pytest.approx(100)
 
 
