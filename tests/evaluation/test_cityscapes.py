@@ -17,6 +17,7 @@ from PIL import Image
 from semantic_trees import write_cityscapes
 from srnet import get_cfg
 from srnet.data.datasets.cityscapes import load_cityscapes, register_all_cityscapes
+from srnet.data.datasets.cityscapes_scripts import provide_cityscapesscripts
 from srnet.evaluation import CityscapesEvaluator, SemanticEvaluator, build_evaluator
 from srnet.evaluation.cityscapes_labels import (
     LabelIdWriter,
@@ -205,6 +206,10 @@ def test_bad_submissions_are_refused(submission, tmp_path):
 
 def test_detectron2s_main_finds_cityscapesscripts():
     """Its import statements, which end at Meta otherwise."""
+    provide_cityscapesscripts()
+    finders = list(sys.meta_path)
+    provide_cityscapesscripts()
+    assert sys.meta_path == finders
     import deeplearning.projects.cityscapesApi.cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling as elsewhere  # noqa: E501
     from deeplearning.projects.cityscapesApi.cityscapesscripts.helpers.labels import name2label
 
@@ -215,15 +220,34 @@ def test_detectron2s_main_finds_cityscapesscripts():
         importlib.import_module("deeplearning.projects.other")
 
 
-def test_the_true_instances_score_100_ap(small_semantic, datasets_forgotten, tmp_path):
-    """Their masks come from the official tool's label images, not from the registered polygons."""
+def test_importing_the_package_installs_no_finder():
+    code = (
+        "import sys, detectron2.evaluation; before = list(sys.meta_path); import srnet.data,"
+        " srnet.evaluation, srnet.engine; assert sys.meta_path == before, sys.meta_path"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("unread", [0, 1])
+def test_the_true_instances_score_100_ap(
+    small_semantic, datasets_forgotten, tmp_path, monkeypatch, unread
+):
+    """Their masks come from the official tool's label images, not from the registered polygons.
+
+    Images that could not be read are left out and counted, and nothing is written beside the
+    evaluation.
+    """
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
     name = "cityscapes_fine_instance_seg_val"
     with datasets_forgotten("cityscapes_fine_instance"):
         register_all_cityscapes(str(small_semantic))
         classes = MetadataCatalog.get(name).thing_classes
-        evaluator = build_evaluator(get_cfg(), name, str(tmp_path))
+        cfg = get_cfg(opts=["DATALOADER.SKIP_BAD_IMAGES", bool(unread)])
+        evaluator = build_evaluator(cfg, name, str(tmp_path))
         evaluator.reset()
-        for record in DatasetCatalog.get(name):
+        for record in DatasetCatalog.get(name)[unread:]:
             path = record["file_name"].replace("leftImg8bit/", "gtFine/")
             ids = np.array(Image.open(path.replace("leftImg8bit", "gtFine_instanceIds")))
             found = [i for i in np.unique(ids) if i >= 1000]
@@ -236,4 +260,7 @@ def test_the_true_instances_score_100_ap(small_semantic, datasets_forgotten, tmp
                 scores=torch.ones(2),
             )
             evaluator.process([record], [{"instances": instances}])
-        assert evaluator.evaluate()["segm"] == {"AP": 100.0, "AP50": 100.0}
+        results = evaluator.evaluate()
+        assert results["segm"] == {"AP": 100.0, "AP50": 100.0}
+        assert results.get("images", {}).get("missing", 0) == unread
+    assert list(work.iterdir()) == []

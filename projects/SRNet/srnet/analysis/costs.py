@@ -31,7 +31,7 @@ from detectron2.utils.analysis import FlopCountAnalysis
 from tabulate import tabulate
 from torch import nn
 
-from srnet.data.validate import ROI_ARCHITECTURES
+from srnet.data import task_of
 from srnet.layers import FLOP_HANDLES
 from srnet.model_zoo import get_cfg, get_config_file
 from srnet.modeling import build_model
@@ -46,7 +46,7 @@ def load_config(name: str, opts: list[str]) -> CfgNode:
     file = name if os.path.isfile(name) else get_config_file(name)
     cfg = get_cfg(file, [*opts, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]).clone()
     cfg.defrost()
-    if cfg.MODEL.META_ARCHITECTURE in ROI_ARCHITECTURES:
+    if task_of(cfg).instances:
         # Nothing is suppressed, so the numbers of boxes are the limits.
         cfg.MODEL.RPN.NMS_THRESH = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST = 1.0
         cfg.MODEL.RPN.PRE_NMS_TOPK_TEST = cfg.MODEL.RPN.POST_NMS_TOPK_TEST = BOXES
@@ -57,9 +57,9 @@ def load_config(name: str, opts: list[str]) -> CfgNode:
 
 def default_size(cfg: CfgNode) -> tuple[int, int]:
     """Width and height of the image that the models of a task are compared with."""
-    if cfg.MODEL.META_ARCHITECTURE in ROI_ARCHITECTURES:
+    if task_of(cfg).instances:
         return DETECTOR_SIZE
-    if cfg.MODEL.META_ARCHITECTURE == "ImageClassifier":
+    if task_of(cfg).one_size:
         return 224, 224
     return tuple(int(side) for side in reversed(cfg.INPUT.CROP.SIZE))
 
@@ -181,7 +181,7 @@ def main() -> None:
     except (OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
         sys.exit(f"analyze_model: {error}")
     names = [Path(name).stem for name in configs]
-    boxes = cfgs[0].MODEL.META_ARCHITECTURE in ROI_ARCHITECTURES
+    boxes = task_of(cfgs[0]).instances
     heading = f"{size[0]} x {size[1]} (width x height)"
     heading += f", {BOXES} boxes, {MASKS} masks" if boxes else ""
     table = f"{heading}:\n\n{to_markdown(names, results)}\n"

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import (
-    CityscapesInstanceEvaluator,
     COCOEvaluator,
-    COCOPanopticEvaluator,
     DatasetEvaluator,
     DatasetEvaluators,
     LVISEvaluator,
@@ -17,7 +15,9 @@ from detectron2.evaluation import (
 from srnet.data.validate import check_panoptic_files
 from srnet.extras import require_extra
 
+from .cityscapes_instances import CityscapesInstances
 from .classification import ClassificationEvaluator
+from .missing import MissingImages, PanopticEvaluator
 from .semantic import CityscapesEvaluator, SemanticEvaluator
 
 
@@ -26,7 +26,7 @@ def _sem_seg(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEval
 
 
 def _cityscapes(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    return CityscapesEvaluator(dataset_name, output_folder)
+    return CityscapesEvaluator(dataset_name, output_folder, cfg.DATALOADER.SKIP_BAD_IMAGES)
 
 
 def _instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
@@ -43,7 +43,7 @@ def _instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEv
 
 def _panoptic(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
     check_panoptic_files(dataset_name)  # now, not after hours of inference
-    return COCOPanopticEvaluator(dataset_name, output_folder)
+    return PanopticEvaluator(dataset_name, output_folder, cfg.DATALOADER.SKIP_BAD_IMAGES)
 
 
 def _lvis(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
@@ -51,7 +51,7 @@ def _lvis(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluat
 
 
 def _cityscapes_instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    return CityscapesInstanceEvaluator(dataset_name)
+    return CityscapesInstances(dataset_name, cfg.DATALOADER.SKIP_BAD_IMAGES)
 
 
 def _classification(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
@@ -80,6 +80,8 @@ def build_evaluator(
 ) -> DatasetEvaluator:
     """Build the evaluator of a dataset, or a group of them.
 
+    With `DATALOADER.SKIP_BAD_IMAGES` the images that were not predicted are counted, too.
+
     Args:
         cfg: the config of the model.
         dataset_name: a registered dataset.
@@ -99,4 +101,6 @@ def build_evaluator(
         require_extra(REQUIRED[evaluator_type], f"evaluating {dataset_name}")
     folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
     evaluators = [build(cfg, dataset_name, folder) for build in EVALUATORS[evaluator_type]]
+    if cfg.DATALOADER.SKIP_BAD_IMAGES and evaluator_type != "classification":  # which counts itself
+        evaluators.insert(0, MissingImages(dataset_name))
     return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)

@@ -10,6 +10,7 @@ from detectron2.evaluation import DatasetEvaluator
 from PIL import Image
 
 from srnet.data.datasets.cityscapes import IMAGE_SUFFIX
+from srnet.data.datasets.semantic_folders import list_files
 from srnet.extras import require_extra
 
 PREDICTION_SUFFIX = "_pred_labelIds.png"
@@ -89,10 +90,9 @@ def check_predictions(folder: str, images: Sequence[str]) -> list[str]:
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"the folder of predictions {folder} is missing")
     found: dict[str, list[str]] = {}
-    for name in sorted(os.listdir(folder)):
-        if name.endswith(".png"):
-            stem = "_".join(name.removesuffix(".png").split("_")[:3])
-            found.setdefault(stem, []).append(os.path.join(folder, name))
+    for name in list_files(folder, ".png"):
+        stem = "_".join(name[: -len(".png")].split("_")[:3])
+        found.setdefault(stem, []).append(os.path.join(folder, name))
     stems = [os.path.basename(image).removesuffix(IMAGE_SUFFIX) for image in images]
     missing = [stem for stem in stems if stem not in found]
     if missing:

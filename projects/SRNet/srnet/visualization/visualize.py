@@ -17,7 +17,7 @@ import sys
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog, detection_utils
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.colormap import colormap
 from detectron2.utils.file_io import PathManager
@@ -28,7 +28,7 @@ from matplotlib.patches import Patch
 
 from srnet.checkpoint import Checkpointer
 from srnet.data import build_mapper
-from srnet.data.read import read_label
+from srnet.data.read import read_image, read_label
 from srnet.model_zoo import get_cfg
 from srnet.modeling import build_model
 
@@ -213,7 +213,7 @@ def visualize(arguments: argparse.Namespace) -> list[str]:
     rows, paths, sheet = [], [], os.path.join(output, "sheet.png")
     for record in records:
         inputs = mapper(record)
-        image = detection_utils.read_image(record["file_name"], "RGB")
+        image = read_image(record["file_name"], "RGB")
         with torch.no_grad():
             prediction = model([inputs])[0]
         row = {"image": image}
