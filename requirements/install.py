@@ -94,6 +94,7 @@ def move_tools(site, venv):
         return
     kept = os.path.join(venv, "share", "detectron2", "tools")
     shutil.rmtree(kept, ignore_errors=True)
+    os.makedirs(os.path.dirname(kept), exist_ok=True)
     shutil.move(scripts, kept)
 
 
