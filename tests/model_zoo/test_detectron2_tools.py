@@ -101,7 +101,6 @@ def test_batches_are_drawn(command, tmp_path):
 
 FAMILIES = {
     "semantic": ("CamVid-SemanticSegmentation/dfnet_v1_SR.yaml", []),
-    "fcn": ("CamVid-SemanticSegmentation/srnet_R_50.yaml", ["MODEL.RESNETS.DEPTH", 50]),
     "instance": (CONFIG, SMALL),
     "panoptic": ("quick_schedules/panoptic_fpn_R_18_SR.yaml", SMALL),
     "classifier": ("ImageNet-Classification/resnet_18_SR.yaml", []),
