@@ -19,6 +19,7 @@ from srnet.data import (
     register_all_pascal_context,
 )
 from srnet.engine import Trainer
+from srnet.model_zoo.names import config_names
 from srnet.modeling.backbone import wider_resnet
 
 CONFIGS = Path(__file__).parents[2] / "configs"
