@@ -84,9 +84,21 @@ def install_detectron2(python):
     for name in os.listdir(os.path.join(site, "detectron2")):
         if name.startswith("_C.") and name.endswith(".so"):
             os.remove(os.path.join(site, "detectron2", name))
-    # The wheel also drops Detectron2's scripts as a top-level package `tools`, a name too common to
-    # leave on the path.
-    shutil.rmtree(os.path.join(site, "tools"), ignore_errors=True)
+    move_tools(site, os.path.dirname(os.path.dirname(python)))
+
+
+def move_tools(site, venv):
+    """Move Detectron2's scripts, which the wheel installs as a package `tools`, off the path.
+
+    That name is too common for a package. The scripts are then in VENV/share/detectron2/tools.
+    """
+    scripts = os.path.join(site, "tools")
+    if not os.path.isdir(scripts):
+        return
+    kept = os.path.join(venv, "share", "detectron2", "tools")
+    shutil.rmtree(kept, ignore_errors=True)
+    os.makedirs(os.path.dirname(kept), exist_ok=True)
+    shutil.move(scripts, kept)
 
 
 def main():

@@ -1,4 +1,4 @@
-"""COCO folders as Detectron2 expects them, from the small samples of real COCO."""
+"""COCO folders as Detectron2 expects them: drawn, or from the small samples of real COCO."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
+from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from detectron2.structures import Boxes, Instances
 from panopticapi.utils import rgb2id
 from PIL import Image
@@ -22,6 +23,41 @@ def link_tinycoco(data_root: Path, base: Path) -> Path:
     for split in SPLITS:
         images = data_root / "tinycoco" / "images" / f"{split}2017"
         (coco / f"{split}2017").symlink_to(images)
+    return base
+
+
+def draw_coco(base: Path, count: int = 4) -> Path:
+    """Lay out both splits of `coco_2017` under `base`: drawn images with two boxes in each."""
+    random = np.random.default_rng(0)
+    categories = [{"id": c["id"], "name": c["name"]} for c in COCO_CATEGORIES if c["isthing"]]
+    (base / "coco" / "annotations").mkdir(parents=True)
+    for split in SPLITS:
+        folder = base / "coco" / f"{split}2017"
+        folder.mkdir()
+        images, annotations = [], []
+        for image_id in range(1, count + 1):
+            pixels = random.integers(0, 60, (96, 128, 3), np.uint8)
+            for side, (x, y) in enumerate(random.integers(4, 30, (2, 2)).tolist()):
+                x, width, height = x + 64 * side, 24, 40
+                pixels[y : y + height, x : x + width] = random.integers(120, 255, 3)
+                outline = [x, y, x + width, y, x + width, y + height, x, y + height]
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": image_id,
+                        "category_id": categories[side]["id"],
+                        "bbox": [x, y, width, height],
+                        "area": width * height,
+                        "segmentation": [outline],
+                        "iscrowd": 0,
+                    }
+                )
+            name = f"{image_id:012d}.jpg"
+            Image.fromarray(pixels).save(folder / name)
+            images.append({"id": image_id, "file_name": name, "height": 96, "width": 128})
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        path = base / "coco" / "annotations" / f"instances_{split}2017.json"
+        path.write_text(json.dumps(content))
     return base
 
 

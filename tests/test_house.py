@@ -43,6 +43,17 @@ def test_a_second_run_does_nothing(installer, monkeypatch, tmp_path):
     installer.main()
 
 
+def test_detectron2s_scripts_leave_the_import_path(installer, tmp_path):
+    site, kept = tmp_path / "lib" / "site-packages", tmp_path / "share" / "detectron2" / "tools"
+    for name in ("old.py", "train_net.py"):  # of an installation and of its update
+        (site / "tools").mkdir(parents=True)
+        (site / "tools" / name).touch()
+        installer.move_tools(str(site), str(tmp_path))
+        assert not (site / "tools").exists() and [p.name for p in kept.iterdir()] == [name]
+    installer.move_tools(str(site), str(tmp_path))  # Detectron2's official package has none
+    assert (kept / "train_net.py").exists()
+
+
 def test_every_requirement_is_pinned_with_hashes(root):
     for name in ("lock.txt", "build.txt", "detectron2.txt"):
         text = (root / "requirements" / name).read_text().replace("\\\n", " ")

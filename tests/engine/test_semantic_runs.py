@@ -19,6 +19,7 @@ from srnet.data import (
     register_all_pascal_context,
 )
 from srnet.engine import Trainer
+from srnet.model_zoo.names import config_names
 from srnet.modeling.backbone import wider_resnet
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -74,11 +75,7 @@ def slim_wider_resnet(monkeypatch):
 
 @pytest.mark.parametrize(
     "config",
-    [
-        str(path.relative_to(CONFIGS))
-        for folder in FOLDERS
-        for path in sorted((CONFIGS / f"{folder}-SemanticSegmentation").glob("*.yaml"))
-    ],
+    [name for name in config_names() if name.split("-SemanticSegmentation")[0] in FOLDERS],
 )
 def test_every_config_trains_and_evaluates(trees, slim_wider_resnet, tmp_path, config):
     modes = {"TEST.SEM_SEG.SCALES": [0.5, 1.0]} if "120k" in config else {}

@@ -114,7 +114,8 @@ def add_srnet_config(cfg: CfgNode) -> None:
     cfg.INPUT.CLASSIFICATION.MIXUP = 0.0
     cfg.INPUT.CLASSIFICATION.CUTMIX = 0.0
     # In evaluation: the short side after resizing, the side of the centre crop, and how many images
-    # a process predicts at once.
+    # a process predicts at once. Set INPUT.MIN_SIZE_TEST to 0 beside them, so that Detectron2's
+    # DefaultPredictor leaves resizing to the model.
     cfg.INPUT.CLASSIFICATION.RESIZE_TEST = 256
     cfg.INPUT.CLASSIFICATION.SIZE_TEST = 224
     cfg.INPUT.CLASSIFICATION.BATCH_TEST = 64

@@ -44,6 +44,9 @@ def build_classification_transform(cfg: CfgNode, is_train: bool) -> Callable:
 class ClassificationMapper(ImageMapper):
     """Read and transform an image: "image" (3, H, W), uint8, beside the dict's own keys.
 
+    "height" and "width" are left out: ImageClassifier takes an image with them for a raw one, and
+    would resize and crop it again.
+
     Args:
         transform: from an RGB image to the tensor.
         image_format: "RGB" or "BGR".
@@ -96,7 +99,8 @@ class ClassificationMapper(ImageMapper):
         image = self.transform(image)
         if self.image_format == "BGR":
             image = image.flip(0)
-        mapped = {**dataset_dict, "image": image}
+        kept = {k: v for k, v in dataset_dict.items() if k not in ("height", "width")}
+        mapped = {**kept, "image": image}
         if self.mix is not None:
             mapped["mix_seed"] = int(torch.randint(2**31, ()))
         return mapped
