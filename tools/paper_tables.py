@@ -5,7 +5,7 @@
 
 Table II: how the products of each module grow with the map, fitted to what is counted. Table IV:
 multiply-adds, parameters and activation memory of the modules between the two 3x3 convolutions, on
-a map of 512 x 96 x 96. Table IX: multiply-adds at 1200 x 800. Table X: parameters and multiply-adds
+a map of 512 x 96 x 96. Table IX: multiply-adds at 800 x 1200. Table X: parameters and multiply-adds
 of the classifiers at 224 x 224.
 
 Multiply-adds are counted by fvcore, memory by srnet.analysis.memory.activation_bytes: what a
