@@ -107,12 +107,9 @@ def test_both_evaluators_agree_and_write_their_classes(dataset, tmp_path, caplog
     assert lines[2:21] == MetadataCatalog.get(dataset).stuff_classes
 
 
-def test_compare_results(root, dataset, tmp_path):
+def test_compare_results(dataset, tmp_path, srnet):
     def command(*arguments):
-        tool = str(root / "tools/compare_results.py")
-        return subprocess.run(
-            [sys.executable, tool, *map(str, arguments)], capture_output=True, text=True
-        )
+        return srnet("compare", *arguments)
 
     records = DatasetCatalog.get(dataset)
     for name in ("one", "two"):
@@ -122,15 +119,15 @@ def test_compare_results(root, dataset, tmp_path):
     changed["classes"]["car"] += 2.5
     path.write_text(json.dumps(changed))
     result = command(tmp_path / "one", tmp_path / "two")
-    rows = {r.split("|")[1].strip(): r.split("|")[4].strip() for r in result.stdout.splitlines()}
+    rows = {r.split("|")[1].strip(): r.split("|")[4].strip() for r in result.out.splitlines()}
     assert (rows["car"], rows["road"], rows["mean"]) == ("+2.5", "+0.0", "+0.0")
     assert list(rows)[2:-1] == MetadataCatalog.get(dataset).stuff_classes
     missing = command(tmp_path / "one", tmp_path)
-    assert missing.returncode == 1 and "train_net.py --eval-only" in missing.stderr
+    assert missing.status == 1 and "srnet eval" in missing.err
     path.with_name("other_iou.json").write_text("{}")
-    assert "choose one with --dataset" in command(tmp_path / "one", tmp_path / "two").stderr
+    assert "choose one with --dataset" in command(tmp_path / "one", tmp_path / "two").err
     path.write_text("[1]")
-    assert "not the result of an evaluation" in command(path, path).stderr
+    assert "not the result of an evaluation" in command(path, path).err
 
 
 def test_datasets_without_labels_or_label_ids_are_refused(dataset, small_semantic, tmp_path):
@@ -138,7 +135,7 @@ def test_datasets_without_labels_or_label_ids_are_refused(dataset, small_semanti
     DatasetCatalog.register("small_test", lambda: load_cityscapes(root, "test"))
     MetadataCatalog.get("small_test").set(stuff_classes=[])
     try:
-        with pytest.raises(ValueError, match=r"submit_cityscapes.py"):
+        with pytest.raises(ValueError, match="srnet submit cityscapes"):
             CityscapesEvaluator("small_test")
     finally:
         DatasetCatalog.remove("small_test")

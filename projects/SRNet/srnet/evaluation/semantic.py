@@ -79,7 +79,7 @@ class CityscapesEvaluator(CityscapesSemSegEvaluator):
         records = DatasetCatalog.get(dataset_name)
         if any("sem_seg_file_name" not in record for record in records):
             raise ValueError(
-                f"{dataset_name} has no public labels: tools/submit_cityscapes.py writes what the "
+                f"{dataset_name} has no public labels: 'srnet submit cityscapes' writes what the "
                 "test server takes"
             )
         self._targets = [r["sem_seg_file_name"].replace("TrainIds", "Ids") for r in records]
@@ -151,7 +151,7 @@ class CityscapesEvaluator(CityscapesSemSegEvaluator):
 
 
 def _report(results: dict, mean: str, dataset_name: str, folder: str | None) -> None:
-    """Log the IoU of classes and categories, and write it for `tools/compare_results.py`."""
+    """Log the IoU of classes and categories, and write it for `srnet compare`."""
     classes = {c: results.get(f"IoU-{c}") for c in MetadataCatalog.get(dataset_name).stuff_classes}
     rows = [(c, *(results.get(f"{m}-{c}") for m in ("IoU", "iIoU"))) for c in classes]
     rows.append(("mean", results[mean], results.get("iIoU")))
