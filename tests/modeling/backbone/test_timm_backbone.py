@@ -22,7 +22,7 @@ def build(config, *opts):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_maps_are_timms(name):
-    model = build(CAMVID, "MODEL.TIMM.NAME", name).eval()
+    model = build(CAMVID, "MODEL.TIMM.NAME", name, "MODEL.CONTEXT.NAME", "").eval()
     network = timm.create_model(name, features_only=True).eval()
     network.load_state_dict(model.backbone.body.state_dict())
     image = torch.randn(1, 3, 96, 128)
