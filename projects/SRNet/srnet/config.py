@@ -64,6 +64,12 @@ def add_srnet_config(cfg: CfgNode) -> None:
     cfg.MODEL.DFNET.NORM = "SyncBN"
     cfg.MODEL.DFNET.OUT_FEATURES = ["stage2", "stage3", "stage4"]
 
+    # A network of timm (MODEL.BACKBONE.NAME: build_timm_backbone or build_timm_fpn_backbone): its
+    # name there, and which of stem, res2, res3, res4, res5 (strides 2, 4, 8, 16, 32) to return.
+    cfg.MODEL.TIMM = CfgNode()
+    cfg.MODEL.TIMM.NAME = ""
+    cfg.MODEL.TIMM.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+
     # ImageClassifier: the classes, the map of the backbone that is classified, and the share of the
     # target that is spread over all classes.
     cfg.MODEL.CLASSIFIER = CfgNode()

@@ -68,7 +68,7 @@ def replace_sync_batchnorm(module: nn.Module) -> nn.Module:
     Detectron2's averages the statistics of the processes over any backend, gloo too. In one process
     and in eval mode it is a plain batch norm.
     """
-    if isinstance(module, nn.SyncBatchNorm):
+    if type(module) is nn.SyncBatchNorm:  # a subclass may do more than normalise
         replacement = NaiveSyncBatchNorm(module.num_features, module.eps, module.momentum)
         replacement.load_state_dict(module.state_dict())
         return replacement.train(module.training)
