@@ -22,6 +22,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "panopticapi": "panopticapi-lite",
+    "yaml": "pyyaml",
 }
 DETECTRON2 = "detectron2"  # INSTALL.md says why it cannot be a dependency
 

@@ -8,6 +8,7 @@ EXTRAS = {
     "panopticapi": ("panopticapi-lite", "eval"),
     "scipy": ("scipy", "prepare"),
     "shapely": ("shapely", "eval"),
+    "timm": ("timm", "timm"),
 }
 
 

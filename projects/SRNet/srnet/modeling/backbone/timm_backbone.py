@@ -15,6 +15,8 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from torch import nn
 
+from srnet.extras import require_extra
+
 from ..build import fit_to_device
 from ..context import build_context, context_channels
 
@@ -144,13 +146,12 @@ def create_timm_model(name: str, **arguments: Any) -> nn.Module:
     """Create a network of timm with its feature maps.
 
     Raises:
-        ImportError: timm is not installed.
+        ModuleNotFoundError: timm is not installed.
         ValueError: timm has no network of that name; the message lists the nearest.
     """
-    try:
-        import timm
-    except ImportError as error:
-        raise ImportError("MODEL.TIMM needs timm: pip install 'srnet[timm]'") from error
+    require_extra("timm", "MODEL.TIMM")
+    import timm
+
     if not timm.is_model(name):
         nearest = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
         raise ValueError(
