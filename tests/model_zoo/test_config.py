@@ -44,6 +44,19 @@ def test_files_override_those_they_build_on(write):
     assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS) == (7, (3, 5))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        CONFIG,
+        "COCO-PanopticSegmentation/panoptic_fpn_R_50_SR_1x.yaml",
+        "ImageNet-Classification/resnet_50_SR_modern.yaml",
+    ],
+)
+def test_the_config_that_a_training_writes_is_read_back(write, name):
+    cfg = get_cfg(name)
+    assert get_cfg(write("config.yaml", cfg.dump())).dump() == cfg.dump()
+
+
 def test_output_dir_follows_from_the_name(write):
     assert get_cfg(CONFIG).OUTPUT_DIR == "./output/camvid_dfnet_v1_SR"
     assert get_cfg(write("mine.yaml", "SEED: 1\n")).OUTPUT_DIR == "./output/mine"
@@ -118,6 +131,11 @@ def test_the_broken_file_is_named_where_another_builds_on_it(write):
 def test_a_missing_file_lists_the_nearest_names(name):
     text = message(FileNotFoundError, name)
     assert name in text and ("../" in name or "dfnet_v1_SR.yaml" in text)
+
+
+def test_a_name_like_no_other_lists_the_folders():
+    text = message(FileNotFoundError, "?")
+    assert "CamVid-SemanticSegmentation/..., " in text and ".yaml" not in text
 
 
 def test_folders(tmp_path):
