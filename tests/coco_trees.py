@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
+from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
+from detectron2.structures import Boxes, Instances
 from panopticapi.utils import rgb2id
 from PIL import Image
+from pycocotools.coco import COCO
 
 SPLITS = ("train", "val")
 
@@ -85,3 +89,62 @@ def make_panoptic_coco(data_root: Path, base: Path) -> Path:
                 label[segments == segment["id"]] = targets[segment["category_id"]]
             Image.fromarray(label).save(labels / annotation["file_name"])
     return base
+
+
+class Truth:
+    """What a model that makes no mistake predicts for the images of a dataset.
+
+    Args:
+        name: a registered dataset with `json_file`, and `panoptic_json` for a panoptic truth.
+    """
+
+    def __init__(self, name: str):
+        self.metadata = MetadataCatalog.get(name)
+        self.api = COCO(self.metadata.json_file)
+        self.segments = {}
+        if self.metadata.get("panoptic_json"):
+            content = json.loads(Path(self.metadata.panoptic_json).read_text())
+            self.segments = {a["image_id"]: a for a in content["annotations"]}
+
+    def __call__(self, inputs: list[dict]) -> list[dict]:
+        return [self.predict(record) for record in inputs]
+
+    def predict(self, record: dict) -> dict:
+        """The outputs for one image."""
+        outputs = {"instances": self.instances(record)}
+        if self.segments:
+            segments, info = self.panoptic(record)
+            outputs["panoptic_seg"] = segments, info
+            stuff = torch.zeros_like(segments)
+            for segment in info:
+                if not segment["isthing"]:
+                    stuff[segments == segment["id"]] = segment["category_id"]
+            count = len(self.metadata.stuff_classes)
+            outputs["sem_seg"] = torch.eye(count)[stuff].permute(2, 0, 1)
+        return outputs
+
+    def instances(self, record: dict) -> Instances:
+        """Boxes and masks, each with the score 1."""
+        annotations = self.api.loadAnns(self.api.getAnnIds(imgIds=record["image_id"]))
+        boxes = torch.tensor([a["bbox"] for a in annotations]).float().reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        size = record["height"], record["width"]
+        found = Instances(size, pred_boxes=Boxes(boxes), scores=torch.ones(len(boxes)))
+        contiguous = self.metadata.thing_dataset_id_to_contiguous_id
+        found.pred_classes = torch.tensor([contiguous[a["category_id"]] for a in annotations])
+        masks = [self.api.annToMask(a) for a in annotations]
+        found.pred_masks = torch.from_numpy(np.stack(masks)).bool()
+        return found
+
+    def panoptic(self, record: dict) -> tuple[torch.Tensor, list[dict]]:
+        """The segments (H, W) of an image, and what they are."""
+        annotation, info = self.segments[record["image_id"]], []
+        with Image.open(Path(self.metadata.panoptic_root) / annotation["file_name"]) as image:
+            segments = torch.from_numpy(rgb2id(np.asarray(image)).astype(np.int64))
+        things = self.metadata.thing_dataset_id_to_contiguous_id
+        stuff = self.metadata.stuff_dataset_id_to_contiguous_id
+        for segment in annotation["segments_info"]:
+            isthing = segment["category_id"] in things
+            category = (things if isthing else stuff)[segment["category_id"]]
+            info.append({"id": segment["id"], "isthing": isthing, "category_id": category})
+        return segments, info

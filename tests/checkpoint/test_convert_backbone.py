@@ -1,12 +1,11 @@
 """Classifiers as backbones, and the weights of torchvision and timm in our classifiers."""
 
-import sys
-
 import pytest
 import torch
 import torchvision
 from srnet import build_model, get_cfg
 from srnet.checkpoint import Checkpointer
+from srnet.checkpoint.backbone import convert_backbone, read_weights
 from torch import nn
 
 NARROW = {"MODEL.RESNETS.RES2_OUT_CHANNELS": 32, "MODEL.RESNETS.WIDTH_PER_GROUP": 8}
@@ -16,15 +15,6 @@ SMALL_HEADS = {
     "MODEL.FPN.OUT_CHANNELS": 16,
     "MODEL.ROI_MASK_HEAD.CONV_DIM": 8,
 }
-
-
-@pytest.fixture
-def convert(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "tools"))
-    import convert_backbone
-
-    yield convert_backbone
-    sys.modules.pop("convert_backbone", None)
 
 
 def build(root, config, options):
@@ -60,12 +50,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_classifier_with_gates_starts_other_models(root, convert, tmp_path, case):
+def test_a_classifier_with_gates_starts_other_models(root, tmp_path, case):
     classifier, config, options = CASES[case]
     trained = randomize(build(root, classifier, NARROW))
     path, backbone = tmp_path / "classifier.pth", tmp_path / "backbone.pth"
     torch.save({"model": trained.state_dict()}, path)
-    convert.main([str(path), str(backbone)])
+    convert_backbone(path, backbone)
     model = build(root, config, {**NARROW, **options, "MODEL.CONTEXT.GATE": "sr_gate"})
     reported = []
     checkpointer = Checkpointer(model)
@@ -86,11 +76,11 @@ def test_a_classifier_with_gates_starts_other_models(root, convert, tmp_path, ca
     assert any(".conv3.context." in name for name in mine)
 
 
-def test_dfnet(root, convert, tmp_path):
+def test_dfnet(root, tmp_path):
     trained = randomize(build(root, "ImageNet-Classification/dfnet_v1_SR.yaml", {}))
     path, backbone = tmp_path / "classifier.pth", tmp_path / "backbone.pth"
     torch.save({"model": trained.state_dict()}, path)
-    convert.main([str(path), str(backbone)])
+    convert_backbone(path, backbone)
     options = {
         "MODEL.BACKBONE.NAME": "build_dfnet_context_backbone",
         "MODEL.CONTEXT.GATE": "sr_gate",
@@ -134,23 +124,26 @@ def test_timms_se_resnet_gives_its_logits(root, tmp_path):
     logits_agree(theirs, ours, tmp_path / "weights.pth")
 
 
-def test_the_average_is_taken_where_it_is_asked_for(convert, tmp_path):
+def test_the_average_is_taken_where_it_is_asked_for(tmp_path):
     path = tmp_path / "model.pth"
-    average = {"module.backbone.stem.0.weight": torch.ones(2), "n_averaged": torch.tensor(3)}
+    kept = {"module.backbone.stem.0.weight": torch.ones(2), "n_averaged": torch.tensor(3)}
     weights = {"backbone.stem.0.weight": torch.zeros(2), "linear.weight": torch.zeros(2)}
-    torch.save({"model": weights, "trainer": {"hooks": {"WeightAverage": average}}}, path)
-    for flags, value in (([], 0), (["--average"], 1)):
-        convert.main([str(path), str(tmp_path / "out.pth"), *flags])
+    torch.save({"model": weights, "trainer": {"hooks": {"WeightAverage": kept}}}, path)
+    for average, value in ((False, 0), (True, 1)):
+        convert_backbone(path, tmp_path / "out.pth", average=average)
         saved = torch.load(tmp_path / "out.pth", weights_only=True)["model"]
         assert saved.keys() == {"stem.0.weight"} and (saved["stem.0.weight"] == value).all()
 
 
-def test_what_is_no_classifier(convert, tmp_path):
+def test_what_is_no_classifier(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing"):
-        convert.read_weights(str(tmp_path / "none.pth"))
+        read_weights(str(tmp_path / "none.pth"))
     path = tmp_path / "other.pth"
     torch.save({"model": {"encoder.weight": torch.zeros(1)}}, path)
     with pytest.raises(ValueError, match=r"its first is encoder\.weight"):
-        convert.read_weights(str(path))
+        read_weights(str(path))
     with pytest.raises(ValueError, match="no averaged weights"):
-        convert.read_weights(str(path), average=True)
+        read_weights(str(path), average=True)
+    path.write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match=r"other\.pth is damaged"):
+        read_weights(path)

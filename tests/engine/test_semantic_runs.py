@@ -108,8 +108,8 @@ def test_two_processes_evaluate_as_one_and_submit(trees, train_net, root, tmp_pa
     path = tmp_path / "inference/cityscapes_fine_sem_seg_val_iou.json"
     assert json.loads(path.read_text())["mean"] == pytest.approx(expected["IoU"])
 
-    command = [sys.executable, root / "tools/submit_cityscapes.py", "--config-file"]
-    command += [CONFIGS / config, *opts]
+    command = [sys.executable, "-m", "srnet", "submit", "cityscapes", *opts]
+    command += ["--config-file", config, "--num-gpus", 2]
     environment = {**os.environ, "DETECTRON2_DATASETS": str(trees), "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         [str(c) for c in command], env=environment, capture_output=True, text=True

@@ -1,26 +1,13 @@
-#!/usr/bin/env python3
-"""Turn an image classifier into a backbone for the detection and segmentation configs.
+"""From an image classifier to a backbone for the detection and segmentation configs."""
 
-    convert_backbone.py output/imagenet_resnet_50_SR/model_final.pth resnet_50_SR.pth
-    convert_backbone.py resnet50-torchvision.pth resnet_50.pth
-
-The input is a checkpoint of this project's ImageClassifier, or the weights of a torchvision ResNet
-or ResNeXt, or of a timm SE-ResNet. The output has the names of a bare backbone; given as
-MODEL.WEIGHTS to any config with that backbone, gates included, nothing but the heads is new.
-
-Gates need MODEL.CONTEXT.GATE (se, cbam or sr_gate) in a config with one of the context backbones,
-and a plain stem MODEL.RESNETS.STEM_TYPE basic in the dilated models. All of these classifiers take
-RGB images on ImageNet's mean and deviation, and stride in the 3x3 convolution: what a config needs
-for that is printed.
-"""
-
-import argparse
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
-from srnet.checkpoint.torchvision_names import has_torchvision_names, to_detectron2_names
+from .files import read_file, write_weights
+from .torchvision_names import has_torchvision_names, to_detectron2_names
 
 NEEDED = (
     "MODEL.PIXEL_MEAN '[123.675,116.280,103.530]' MODEL.PIXEL_STD '[58.395,57.120,57.375]' "
@@ -28,7 +15,7 @@ NEEDED = (
 )
 
 
-def read_weights(path: str, average: bool = False) -> dict[str, torch.Tensor]:
+def read_weights(path: str | os.PathLike, average: bool = False) -> dict[str, torch.Tensor]:
     """Read the weights of a classifier with the names that this project's has.
 
     Args:
@@ -37,16 +24,14 @@ def read_weights(path: str, average: bool = False) -> dict[str, torch.Tensor]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it has no classifier's weights, or no averaged ones.
+        ValueError: it is damaged, has no classifier's weights, or no averaged ones.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"the checkpoint {path} is missing")
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    weights = loaded.get("model", loaded)
+    loaded = read_file(path)
+    weights = loaded.get("model", loaded) if isinstance(loaded, dict) else {}
     if average:
         try:
             kept = loaded["trainer"]["hooks"]["WeightAverage"]
-        except KeyError:
+        except (KeyError, TypeError):
             raise ValueError(
                 f"{path} has no averaged weights: it is no checkpoint of a training with "
                 "SOLVER.EMA.ENABLED"
@@ -72,24 +57,29 @@ def backbone_of(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Convert a file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("checkpoint", help="what to convert")
-    parser.add_argument("output", help="the backbone, a .pth file")
-    parser.add_argument("--average", action="store_true", help="take the averaged weights (EMA)")
-    args = parser.parse_args(arguments)
-    backbone = backbone_of(read_weights(args.checkpoint, args.average))
-    # With this Detectron2's checkpointer finds the backbone inside any model by the ends of names.
-    torch.save({"model": backbone, "matching_heuristics": True, "__author__": "srnet"}, args.output)
+def convert_backbone(
+    source: str | os.PathLike, target: str | os.PathLike, *, average: bool = False
+) -> dict[str, torch.Tensor]:
+    """Convert a file.
+
+    Args:
+        source: a checkpoint of a classifier, as :func:`read_weights` takes it.
+        target: the file to write.
+        average: take the averaged weights.
+
+    Returns:
+        The weights written.
+    """
+    backbone = backbone_of(read_weights(source, average))
+    write_weights(Path(target), backbone, __author__="srnet")
+    return backbone
+
+
+def describe(backbone: Mapping[str, torch.Tensor]) -> str:
+    """Say what a backbone holds and which config keys it needs."""
     gates = sum(name.endswith(".weight") and ".context." in name for name in backbone)
-    print(f"{args.output}: {len(backbone)} tensors, {gates} of them weights of gates")
-    print(f"The config needs: {NEEDED}")
+    text = f"{len(backbone)} tensors, {gates} of them weights of gates\n"
+    text += f"The config needs: {NEEDED}\n"
     if any(name.startswith("res2.") for name in backbone):
-        print("and for ResNets: MODEL.RESNETS.STRIDE_IN_1X1 False")
-
-
-if __name__ == "__main__":
-    main()
+        text += "and for ResNets: MODEL.RESNETS.STRIDE_IN_1X1 False\n"
+    return text
