@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 from srnet import get_cfg
 from srnet.cli import arguments, errors, main
@@ -163,6 +164,21 @@ def test_the_error_of_a_child_process(capsys, text, message):
     assert errors.report("srnet", raised(error)) == 1
     err = capsys.readouterr().err.splitlines()
     assert err[-1].startswith("srnet: error: ") and message in err[-1]
+
+
+class Broken(torch.utils.data.Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, i):
+        raise FileNotFoundError("the image a.png is missing")
+
+
+def test_the_error_of_a_worker(capsys):
+    """Of a real one: PyTorch puts the worker's traceback into the message."""
+    loader = torch.utils.data.DataLoader(Broken(), num_workers=1)
+    assert errors.report("srnet", lambda: next(iter(loader))) == 1
+    assert capsys.readouterr().err == "srnet: error: the image a.png is missing\n"
 
 
 def test_the_bug_of_a_child_process_is_not_hidden():
