@@ -33,7 +33,7 @@ def plain_loop(
     """
     size = image.shape[1:]
     steps = [-(-max(s - w, 0) // d) + 1 for s, w, d in zip(size, window, stride, strict=True)]
-    total = count = None
+    total, count = torch.zeros(()), torch.zeros(())
     for row in range(steps[0]):
         for column in range(steps[1]):
             top = min(row * stride[0], size[0] - window[0])
@@ -43,8 +43,7 @@ def plain_loop(
             right, bottom = size[1] - left - window[1], size[0] - top - window[0]
             padded = F.pad(found, (left, right, top, bottom))
             ones = F.pad(torch.ones_like(found[:, :1]), (left, right, top, bottom))
-            total = padded if total is None else total + padded
-            count = ones if count is None else count + ones
+            total, count = total + padded, count + ones
     return (total / count)[0]
 
 

@@ -90,7 +90,7 @@ def config_keys() -> list[str]:
     from srnet import get_cfg
 
     def walk(node: dict, prefix: str) -> list[str]:
-        keys = []
+        keys: list[str] = []
         for name, value in node.items():
             keys += walk(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
         return keys

@@ -28,7 +28,7 @@ def read_metrics(path: Path) -> dict[str, dict[str, float]]:
     """
     for line in reversed(path.read_text().splitlines()):
         record = json.loads(line)
-        tasks = {}
+        tasks: dict[str, dict[str, float]] = {}
         for key, value in record.items():
             task, slash, metric = key.rpartition("/")
             if slash and task not in TRAINING and isinstance(value, float):
@@ -42,7 +42,8 @@ def to_markdown(tasks: dict[str, dict[str, float]]) -> str:
     """Format metrics (%) as Markdown tables: for each task the whole, then its classes."""
     blocks = []
     for task, metrics in tasks.items():
-        whole, classes = {}, {}
+        whole: dict[str, float] = {}
+        classes: dict[str, dict[str, float]] = {}
         for name, value in metrics.items():
             match = OF_CLASS.fullmatch(name)
             if not match:
