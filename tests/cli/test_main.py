@@ -141,8 +141,8 @@ def test_ctrl_c_ends_the_command_quietly():
 
 
 def test_a_reader_that_leaves_is_no_error():
-    """As in `srnet config | head -1`."""
-    command = [sys.executable, "-m", "srnet", "config", "--list"]
+    """As in `srnet --help | head -1`."""
+    command = [sys.executable, "-m", "srnet", "--help"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
     err = process.stderr.read()

@@ -1,6 +1,7 @@
 """Sliding windows of `srnet.modeling.SemanticInference` against the loop of published code."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -78,18 +79,18 @@ def time_sliding(
     if any(w > s for w, s in zip(window, size, strict=True)):
         sides = ("{}x{}".format(*lengths) for lengths in (window, size))
         raise ValueError("the window {} is larger than the image {}".format(*sides))
-    model = prepare(cfg, size=window, device=device).model
-    if not hasattr(model, "logits"):
+    logits: Any = getattr(prepare(cfg, size=window, device=device).model, "logits", None)
+    if logits is None:
         raise ValueError(f"{cfg.MODEL.META_ARCHITECTURE} is no semantic model: it has no windows")
     predict = SemanticInference(
-        model.logits,
+        logits,
         window=window,
         stride=stride,
         max_batch_pixels=cfg.TEST.SEM_SEG.MAX_BATCH_PIXELS,
     )
     image = torch.rand(3, *size, device=device)
     runs = {
-        "plain loop": lambda: plain_loop(model.logits, image, window, stride),
+        "plain loop": lambda: plain_loop(logits, image, window, stride),
         "SemanticInference": lambda: predict(image),
     }
     with torch.inference_mode():

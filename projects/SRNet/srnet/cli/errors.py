@@ -37,8 +37,10 @@ def report(program: str, run: Callable[[], object], *, traceback: bool = False) 
         Exception: one that is no expected error, or any with `traceback`.
     """
     try:
-        run()
-        sys.stdout.flush()
+        try:
+            run()
+        finally:
+            sys.stdout.flush()  # here, so that the error of a closed pipe is met below
         return 0
     except KeyboardInterrupt:
         return INTERRUPTED
