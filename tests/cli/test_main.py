@@ -1,5 +1,6 @@
 """The command as its users meet it: its help, its grammar, and what it says to bad input."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def test_every_command_explains_itself(srnet, words):
     assert result.status == 0
     assert result.out.startswith(f"usage: srnet {' '.join(words)} ")
     assert "Example" in result.out and "--traceback" in result.out
+    assert set(re.findall(r"[\w-]+/\w+\.yaml", result.out)) <= set(config_names())
 
 
 @pytest.mark.parametrize("group", main.GROUPS)
