@@ -12,7 +12,7 @@ COMMANDS = {
     "wider-resnet": "Wider-ResNet-38 of Gated-SCNN or In-place ABN",
     "resnet": "torchvision's ResNets and ResNeXts",
 }
-PUBLISHED = """{what}: convert ImageNet weights to a backbone of this project.
+PUBLISHED = """Convert ImageNet weights to a backbone: {what}.
 
 The result is checked, parameter by parameter, and goes into MODEL.WEIGHTS. The classifier is left
 out.
