@@ -22,7 +22,7 @@ from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from srnet.checkpoint import Checkpointer
+from srnet.checkpoint import load_for_evaluation
 from srnet.data.datasets.cityscapes import IMAGES
 from srnet.engine import (
     Trainer,
@@ -50,7 +50,7 @@ def predict(args: argparse.Namespace) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     comm.synchronize()
     model = build_model(cfg)
-    Checkpointer(model).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
+    load_for_evaluation(cfg, model)
     loader = Trainer.build_test_loader(cfg, args.dataset)
     inference_on_dataset(model, loader, LabelIdWriter(folder))
     comm.synchronize()

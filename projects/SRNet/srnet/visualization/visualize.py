@@ -26,7 +26,7 @@ from detectron2.utils.visualizer import ColorMode, Visualizer
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from srnet.checkpoint import Checkpointer
+from srnet.checkpoint import load_for_evaluation
 from srnet.data import build_mapper
 from srnet.data.read import read_label
 from srnet.model_zoo import get_cfg
@@ -193,7 +193,7 @@ def load_model(cfg: CfgNode) -> torch.nn.Module:
     if "://" not in weights and not os.path.isfile(weights):
         raise FileNotFoundError(f"the checkpoint MODEL.WEIGHTS={weights} is missing")
     model = build_model(cfg)
-    Checkpointer(model).load(weights)
+    load_for_evaluation(cfg, model)
     return model.eval()
 
 
