@@ -214,11 +214,12 @@ class Checkpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict:
         if is_pickle_of_arrays(filename):
             data = read_file(filename)
-            if isinstance(data, dict) and ("blobs" in data or "__author__" in data):
-                return super()._load_file(filename)
-            loaded = unwrap(data, filename)
-            if "model" not in data:  # Detectron's names, as for Detectron2
-                loaded |= {"__author__": "Caffe2", "matching_heuristics": True}
+            zoo = isinstance(data, dict) and (
+                "blobs" in data
+                or "__author__" in data
+                or not any(isinstance(value, dict) for value in data.values())
+            )
+            loaded = super()._load_file(filename) if zoo else unwrap(data, filename)
         elif filename.endswith(".pyth"):
             loaded = {**self._torch_load(filename), "matching_heuristics": True}
         elif filename.endswith(".pkl"):
@@ -226,7 +227,7 @@ class Checkpointer(DetectionCheckpointer):
         else:
             loaded = super()._load_file(filename)
         names = self.model.state_dict()
-        loaded["model"] = strip_prefixes(loaded["model"], names)
+        loaded["model"] = strip_prefixes(unwrap(loaded["model"], filename)["model"], names)
         if has_torchvision_names(loaded["model"]) and not has_torchvision_names(names):
             # The heuristics find the backbone within the model, as for Detectron2's own weights.
             loaded["model"] = to_detectron2_names(loaded["model"])

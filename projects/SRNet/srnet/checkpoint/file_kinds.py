@@ -25,6 +25,8 @@ SIGNATURES = (
     (257, b"ustar", "a tar archive", UNPACK),
 )
 HEAD = 4096  # bytes that are looked at
+# How PyTorch's files begin: zip archives, and before 1.6 pickles of this number.
+ZIP, MAGIC_NUMBER = b"PK", b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 class CheckpointError(RuntimeError):
@@ -50,12 +52,12 @@ def check_is_file(path: str) -> None:
         raise CheckpointError(f"{path} is a pipe or a device, not a checkpoint: {EXPECTED}")
 
 
-def check_kind(path: str, *, text: bool = False) -> None:
-    """Refuse a file that is recognised as something else than a checkpoint.
+def check_kind(path: str, *, any_pickle: bool = False) -> None:
+    """Refuse a file that begins as something else than a checkpoint.
 
     Args:
         path: an existing file.
-        text: let text pass: the oldest pickles are text.
+        any_pickle: let plain pickles pass, and text with them: the oldest pickles are text.
 
     Raises:
         CheckpointError: what it is, and what to do.
@@ -65,13 +67,13 @@ def check_kind(path: str, *, text: bool = False) -> None:
             head = f.read(HEAD)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    found = _recognise(head, path, text)
+    found = _recognise(head, path, any_pickle)
     if found:
         what, remedy = found
         raise CheckpointError(f"{path} is {what}, not a checkpoint: {remedy}")
 
 
-def _recognise(head: bytes, path: str, text: bool) -> tuple[str, str] | None:
+def _recognise(head: bytes, path: str, any_pickle: bool) -> tuple[str, str] | None:
     again = "copy or download it again"
     if not head:
         return "empty", again
@@ -85,13 +87,17 @@ def _recognise(head: bytes, path: str, text: bool) -> tuple[str, str] | None:
         return "a safetensors file", remedy
     if path.endswith(".onnx") or (head[:1] == b"\x08" and head[2:3] == b"\x12"):
         return "an ONNX model", EXPORTED
-    if not text and _is_text(head):
+    if any_pickle or head.startswith(ZIP) or MAGIC_NUMBER in head[:32]:
+        return None
+    if head[:1] == b"\x80":
+        return "a plain pickle", "if it holds NumPy arrays, give it a name that ends in .pkl"
+    if _is_text(head):
         start = head.lstrip().lower()
         if start.startswith((b"<!doctype", b"<html", b"<?xml")):
             return "a web page", "download the file itself, not the page that shows it"
         line = head.decode(errors="replace").strip().partition("\n")[0][:40]
         return f"a text file that begins with {line!r}", EXPECTED
-    return None
+    return "a file of another kind", EXPECTED
 
 
 def _is_text(head: bytes) -> bool:
@@ -107,7 +113,7 @@ def _is_text(head: bytes) -> bool:
 def is_zip(path: str) -> bool:
     """Whether a file begins as a zip archive, the form of `torch.save` since PyTorch 1.6."""
     with open(path, "rb") as f:
-        return f.read(2) == b"PK"
+        return f.read(2) == ZIP
 
 
 def check_archive(path: str) -> None:

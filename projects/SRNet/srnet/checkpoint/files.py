@@ -45,7 +45,7 @@ def read_file(path: str) -> object:
     """
     check_is_file(path)
     of_arrays = is_pickle_of_arrays(path)
-    check_kind(path, text=of_arrays)
+    check_kind(path, any_pickle=of_arrays)
     return _unpickle(path) if of_arrays else _torch_load(path)
 
 
@@ -61,7 +61,9 @@ def _unpickle(path: str) -> object:
     except _UnsafeGlobal as error:
         raise _refuse_objects(path, {str(error)}) from error
     except Exception as error:  # a damaged pickle raises anything
-        check_kind(path)
+        with open(path, "rb") as f:
+            if f.read(1) != b"\x80":
+                check_kind(path)
         raise CheckpointError(
             f"{path} is damaged or no pickle ({_first_line(error)}): copy or download it again"
         ) from error
@@ -78,7 +80,7 @@ def _torch_load(path: str) -> object:
             raise _refuse_objects(path, unsafe) from error
         raise CheckpointError(
             f"{path} is damaged or no checkpoint of PyTorch ({_first_line(error)}): copy or "
-            "download it again; a pickle of NumPy arrays is read where its name ends in .pkl"
+            "download it again"
         ) from error
 
 
@@ -107,7 +109,9 @@ def _refuse_objects(path: str, names: set[str]) -> CheckpointError:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    # PyTorch's long text on this advises to turn weights_only off.
+    text = "its pickle is damaged" if "weights_only" in str(error) else str(error)
+    return (text.strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def write_file(data: object, path: str) -> None:

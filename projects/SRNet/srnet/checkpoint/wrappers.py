@@ -53,6 +53,9 @@ def _has_weights_only(data: Mapping) -> bool:
 def _entries(data: Mapping) -> str:
     if not data:
         return "it is an empty dict"
+    if any(isinstance(value, torch.Tensor | np.ndarray) for value in data.values()):
+        key, value = next(item for item in data.items() if not _has_weights_only(dict([item])))
+        return f"its entry {key!r} is a {type(value).__name__}; save a state_dict() alone"
     entries = [f"{key!r} ({type(value).__name__})" for key, value in data.items()]
     more = ", ..." if len(entries) > 4 else ""
     return f"its entries are {', '.join(entries[:4])}{more}; save a state_dict() of the model"
