@@ -143,7 +143,7 @@ class Checkpointer(DetectionCheckpointer):
         Raises:
             RuntimeError: there are checkpoints to resume from, and none of them loads.
         """
-        checkpoints = find_checkpoints(self.save_dir) if resume else []
+        checkpoints = self._find_checkpoints() if resume else []
         reasons = []
         for checkpoint in checkpoints:
             reason, loaded = None, {}
@@ -166,11 +166,22 @@ class Checkpointer(DetectionCheckpointer):
         if resume:
             start = f"MODEL.WEIGHTS {path}" if path else "random weights"
             logger.info(
-                "no checkpoint in %r to resume from: starting from %s", self.save_dir, start
+                "no checkpoint to resume from in %s: starting from %s", self.save_dir, start
             )
         loaded = self.load(path, checkpointables=[])
         loaded.pop("iteration", None)
         return loaded
+
+    def _find_checkpoints(self) -> list[Found]:
+        checkpoints = find_checkpoints(self.save_dir)
+        seen = comm.all_gather([os.path.basename(checkpoint.path) for checkpoint in checkpoints])
+        for rank, names in enumerate(seen):
+            if names != seen[0]:
+                raise RuntimeError(
+                    f"the processes see other checkpoints in {self.save_dir}, process 0 {seen[0]} "
+                    f"and process {rank} {names}: OUTPUT_DIR must be on a file system they share"
+                )
+        return checkpoints
 
     def _resume(self, checkpoint: Found) -> dict:
         """Load a checkpoint of this training, whole."""
@@ -240,8 +251,6 @@ class Checkpointer(DetectionCheckpointer):
     def _load_model(self, checkpoint: dict):
         with _quiet("detectron2.checkpoint.c2_model_loading"):  # the table says what was matched
             incompatible = super()._load_model(checkpoint)
-        if self.strict is None and hasattr(self.model, "check_weights"):
-            self.model.check_weights(incompatible)
         self._fit = fit = fit_of(
             self.model,
             incompatible.missing_keys,
@@ -251,6 +260,8 @@ class Checkpointer(DetectionCheckpointer):
         if self.strict:
             fit.check_complete(self._path, allowed=identities(self.model, fit.new))
         elif self.strict is None:
+            if hasattr(self.model, "check_weights"):
+                self.model.check_weights(fit)
             fit.check_any(self._path)
         check_finite(self.model, self._path)
         return incompatible
