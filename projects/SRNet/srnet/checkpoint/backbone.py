@@ -15,12 +15,14 @@ for that is printed.
 """
 
 import argparse
-import os
 from collections.abc import Mapping
 
 import torch
 
+from srnet.checkpoint.architecture import check_backbone
+from srnet.checkpoint.files import read_file, write_file
 from srnet.checkpoint.torchvision_names import has_torchvision_names, to_detectron2_names
+from srnet.checkpoint.wrappers import strip_prefixes, unwrap
 
 NEEDED = (
     "MODEL.PIXEL_MEAN '[123.675,116.280,103.530]' MODEL.PIXEL_STD '[58.395,57.120,57.375]' "
@@ -28,30 +30,54 @@ NEEDED = (
 )
 
 
+def convert_backbone(source: str, target: str, average: bool = False) -> dict[str, torch.Tensor]:
+    """Write the backbone of a classifier; a run that fails leaves the target as it was.
+
+    Args:
+        source: as in :func:`read_weights`.
+        target: a `.pth` file.
+        average: as in :func:`read_weights`.
+
+    Returns:
+        The weights that were written.
+
+    Raises:
+        CheckpointError, ValueError: as :func:`read_weights`, or the weights are not those of a
+            backbone; the message has the first that is not.
+        OSError: the target cannot be written.
+    """
+    backbone = backbone_of(read_weights(source, average))
+    try:
+        check_backbone(backbone)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    # With this Detectron2's checkpointer finds the backbone inside any model by the ends of names.
+    write_file({"model": backbone, "matching_heuristics": True, "__author__": "srnet"}, target)
+    return backbone
+
+
 def read_weights(path: str, average: bool = False) -> dict[str, torch.Tensor]:
     """Read the weights of a classifier with the names that this project's has.
 
     Args:
-        path: a `.pth` file.
+        path: a `.pth` file, or any other that a Checkpointer loads.
         average: take the averaged weights (SOLVER.EMA) out of a training's checkpoint.
 
     Raises:
-        FileNotFoundError: no such file.
+        CheckpointError: it is missing, damaged, no checkpoint, or holds no weights by name.
         ValueError: it has no classifier's weights, or no averaged ones.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"the checkpoint {path} is missing")
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    weights = loaded.get("model", loaded)
+    loaded = unwrap(read_file(path), path)
+    weights = {k: torch.as_tensor(v) for k, v in strip_prefixes(loaded["model"]).items()}
     if average:
         try:
             kept = loaded["trainer"]["hooks"]["WeightAverage"]
-        except KeyError:
+            weights = {k[len("module.") :]: v for k, v in kept.items() if k.startswith("module.")}
+        except (KeyError, TypeError, AttributeError):
             raise ValueError(
                 f"{path} has no averaged weights: it is no checkpoint of a training with "
                 "SOLVER.EMA.ENABLED"
             ) from None
-        weights = {k.removeprefix("module."): v for k, v in kept.items() if k.startswith("module.")}
     if has_torchvision_names(weights):
         renamed = to_detectron2_names(weights)
         return {k if k.startswith("linear.") else f"backbone.{k}": v for k, v in renamed.items()}
@@ -81,9 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("output", help="the backbone, a .pth file")
     parser.add_argument("--average", action="store_true", help="take the averaged weights (EMA)")
     args = parser.parse_args(arguments)
-    backbone = backbone_of(read_weights(args.checkpoint, args.average))
-    # With this Detectron2's checkpointer finds the backbone inside any model by the ends of names.
-    torch.save({"model": backbone, "matching_heuristics": True, "__author__": "srnet"}, args.output)
+    backbone = convert_backbone(args.checkpoint, args.output, args.average)
     gates = sum(name.endswith(".weight") and ".context." in name for name in backbone)
     print(f"{args.output}: {len(backbone)} tensors, {gates} of them weights of gates")
     print(f"The config needs: {NEEDED}")

@@ -11,15 +11,16 @@ parameter by parameter, and goes into MODEL.WEIGHTS. The classifier is left out.
 """
 
 import argparse
-import os
-import pickle
 import re
 import sys
 from pathlib import Path
 
 import torch
 
+from srnet.checkpoint.architecture import check, check_backbone
+from srnet.checkpoint.files import read_file, write_file
 from srnet.checkpoint.torchvision_names import has_torchvision_names, to_detectron2_names
+from srnet.checkpoint.wrappers import strip_prefixes, unwrap
 from srnet.modeling import DFNet, WiderResNet38
 from srnet.modeling.backbone.dfnet import VARIANTS
 
@@ -33,23 +34,14 @@ def read(path: Path) -> State:
     """Read the weights of a checkpoint without running code from it.
 
     Returns:
-        Tensors by name, without DataParallel's prefix and the classifier.
+        Tensors by name, without what wrappers leave around them and the classifier.
 
     Raises:
-        ValueError: it is damaged, holds more than weights, or no weights.
+        CheckpointError: it is missing, damaged, no checkpoint, or holds no weights by name.
     """
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        first = str(error).splitlines()[0] if str(error) else repr(error)
-        raise ValueError(f"{path} is damaged, or holds more than weights: {first}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(data, dict) and isinstance(data.get(key), dict):
-            data = data[key]
-    if not isinstance(data, dict) or not all(isinstance(v, torch.Tensor) for v in data.values()):
-        raise ValueError(f"{path} holds no weights by name")
-    state = {name.removeprefix("module."): value for name, value in data.items()}
-    return {name: value for name, value in state.items() if not CLASSIFIER.match(name)}
+    weights = strip_prefixes(unwrap(read_file(str(path)), str(path))["model"])
+    weights = {name: torch.as_tensor(value) for name, value in weights.items()}
+    return {name: value for name, value in weights.items() if not CLASSIFIER.match(name)}
 
 
 def convert_dfnet(state: State) -> State:
@@ -99,34 +91,13 @@ def convert_resnet(state: State) -> State:
     """Rename a ResNet of torchvision to Detectron2's names.
 
     Raises:
-        ValueError: the names are not torchvision's.
+        ValueError: the names are not torchvision's, or not all those of a ResNet.
     """
     if not has_torchvision_names(state):
         raise ValueError("the names are not those of a torchvision ResNet with a plain stem")
-    return to_detectron2_names(state)
-
-
-def check(state: State, model: torch.nn.Module) -> State:
-    """Compare converted weights with the parameters of the network they are for.
-
-    Raises:
-        ValueError: a name or a shape differs; the message has the first.
-    """
-    # Checkpoints from before PyTorch 0.4.1 do not count batches.
-    wanted = {n: v for n, v in model.state_dict().items() if not n.endswith("num_batches_tracked")}
-    state = {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")}
-    missing, unknown = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
-    if missing or unknown:
-        raise ValueError(
-            f"{len(missing)} parameters are missing and {len(unknown)} unknown, the first "
-            f"{(missing + unknown)[0]}: is this another network's checkpoint?"
-        )
-    for name, value in state.items():
-        if value.shape != wanted[name].shape:
-            raise ValueError(
-                f"{name} has shape {tuple(value.shape)}, not {tuple(wanted[name].shape)}"
-            )
-    return state
+    renamed = to_detectron2_names(state)
+    check_backbone(renamed)
+    return renamed
 
 
 CONVERTERS = {
@@ -137,18 +108,22 @@ CONVERTERS = {
 
 
 def convert(kind: str, source: Path, target: Path) -> int:
-    """Convert a file; an interrupted run leaves no target. Return the number of parameters."""
+    """Convert a file; a run that fails leaves the target as it was.
+
+    Returns:
+        The number of parameters and statistics.
+
+    Raises:
+        CheckpointError: as :func:`read`.
+        ValueError: the weights are not those of such a network.
+        OSError: the target cannot be written.
+    """
     try:
         state = CONVERTERS[kind](read(source))
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        # Whatever model has the backbone, its parameters are found by the ends of their names.
-        torch.save({"model": state, "matching_heuristics": True}, partial)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    # Whatever model has the backbone, its parameters are found by the ends of their names.
+    write_file({"model": state, "matching_heuristics": True}, str(target))
     return sum(value.numel() for value in state.values())
 
 
