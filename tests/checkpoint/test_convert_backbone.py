@@ -5,7 +5,8 @@ import torch
 import torchvision
 from srnet import build_model, get_cfg
 from srnet.checkpoint import Checkpointer
-from srnet.checkpoint.backbone import convert_backbone, read_weights
+from srnet.checkpoint.architecture import check_backbone
+from srnet.checkpoint.backbone import backbone_of, convert_backbone, read_weights
 from torch import nn
 
 NARROW = {"MODEL.RESNETS.RES2_OUT_CHANNELS": 32, "MODEL.RESNETS.WIDTH_PER_GROUP": 8}
@@ -146,27 +147,29 @@ def test_the_average_is_taken_where_it_is_asked_for(root, tmp_path):
 @pytest.mark.parametrize(
     "name", ["resnet_18_CBAM", "resnext_50_32x4d_SE", "resnet_50_deep_stem_SR", "dfnet_v2"]
 )
-def test_the_zoos_classifiers_are_known_and_others_are_refused(root, tmp_path, name):
-    weights = build(root, f"ImageNet-Classification/{name}.yaml", {}).state_dict()
-    source, target = tmp_path / "in.pth", tmp_path / "out.pth"
-
-    def convert(changes):
-        kept = {k: v for k, v in {**weights, **changes}.items() if v is not None}
-        torch.save({"state_dict": {f"module.{k}": v for k, v in kept.items()}}, source)
-        convert_backbone(str(source), str(target))
-
-    convert({})
-    before = target.read_bytes()
-    gates = [k for k in weights if ".context." in k and "num_batches" not in k]
+def test_the_zoos_classifiers_are_known_and_others_are_refused(root, name):
+    classifier = build(root, f"ImageNet-Classification/{name}.yaml", {}).state_dict()
+    weights = backbone_of(classifier)
+    check_backbone(weights)
+    gates = [k for k in weights if ".context." in k]
     first = next(k for k in weights if k.endswith("weight"))
-    bad = [{"backbone.extra": torch.ones(3)}, {first: None}, {first: torch.ones(1)}]
+    bad = [{"extra": torch.ones(3)}, {first: None}, {first: torch.ones(1)}]
     bad += [{gates[0]: torch.ones(3, 5)}, {gates[0]: None}] if gates else []
-    bad += [{"backbone.head.context.weight": torch.ones(3)}]
+    bad += [{"head.context.weight": torch.ones(3)}]
     for changes in bad:
-        with pytest.raises(ValueError, match=r"in\.pth.*(missing|shape|no block|unknown)"):
-            convert(changes)
-        assert target.read_bytes() == before
-    assert not list(tmp_path.glob("*.partial"))
+        kept = {k: v for k, v in {**weights, **changes}.items() if v is not None}
+        with pytest.raises(ValueError, match="missing|shape|no block|unknown"):
+            check_backbone(kept)
+
+
+def test_a_backbone_of_a_stranger_leaves_the_output(tmp_path):
+    source, target = tmp_path / "in.pth", tmp_path / "out.pth"
+    target.write_bytes(b"old")
+    torch.save({"state_dict": {"module.backbone.weight": torch.ones(3)}}, source)
+    with pytest.raises(ValueError, match=r"in\.pth: the weights are not those of a ResNet"):
+        convert_backbone(str(source), str(target))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.pth", "out.pth"]
+    assert target.read_bytes() == b"old"
 
 
 def test_what_is_no_classifier(tmp_path):
