@@ -158,7 +158,7 @@ def test_the_zoos_classifiers_are_known_and_others_are_refused(root, name):
     bad += [{"head.context.weight": torch.ones(3)}]
     for changes in bad:
         kept = {k: v for k, v in {**weights, **changes}.items() if v is not None}
-        with pytest.raises(ValueError, match="missing|shape|no block|unknown"):
+        with pytest.raises(ValueError, match=r"missing|shape|no block|unknown"):
             check_backbone(kept)
 
 

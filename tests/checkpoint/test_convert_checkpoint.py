@@ -170,7 +170,7 @@ def test_wider_resnet(tmp_path, monkeypatch, abn):
     state = {f"module.{k}": v for k, v in theirs.state_dict().items()}
     state["module.classifier.fc.weight"] = torch.zeros(10, 256)
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "in.pth.tar")
-    convert("wider-resnet-38", tmp_path / "in.pth.tar", tmp_path / "out.pth")
+    convert("wider-resnet", tmp_path / "in.pth.tar", tmp_path / "out.pth")
     ours = Model(WiderResNet38(out_features=("mod7",))).eval()
     Checkpointer(ours).load(str(tmp_path / "out.pth"))
     image = torch.randn(1, 3, 33, 33)
@@ -207,7 +207,7 @@ def test_what_is_no_such_checkpoint_is_refused(tmp_path):
     resnet = torchvision.models.resnet18(weights=None).state_dict()
     dfnet = AuthorsDFNet(AUTHORS["v1"]).state_dict()
     fails("dfnet", resnet, "0 residual blocks: DFNet-v1 has 10, DFNet-v2 has 20")
-    fails("wider-resnet-38", resnet, "missing and .* unknown")
+    fails("wider-resnet", resnet, "missing and .* unknown")
     fails("resnet", dfnet, "not those of a torchvision ResNet")
     fails("dfnet", {**dfnet, "stage1.0.weight": torch.zeros(1)}, r"stem.0.weight has shape \(1,\)")
     fails("resnet", {**resnet, "layer9.weight": torch.ones(3)}, r"1 unknown.*res10\.weight")

@@ -70,6 +70,12 @@ def add_srnet_config(cfg: CfgNode) -> None:
     cfg.MODEL.DFNET.NORM = "SyncBN"
     cfg.MODEL.DFNET.OUT_FEATURES = ["stage2", "stage3", "stage4"]
 
+    # A network of timm (MODEL.BACKBONE.NAME: build_timm_backbone or build_timm_fpn_backbone): its
+    # name there, and which of stem, res2, res3, res4, res5 (strides 2, 4, 8, 16, 32) to return.
+    cfg.MODEL.TIMM = CfgNode()
+    cfg.MODEL.TIMM.NAME = ""
+    cfg.MODEL.TIMM.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+
     # ImageClassifier: the classes, the map of the backbone that is classified, and the share of the
     # target that is spread over all classes.
     cfg.MODEL.CLASSIFIER = CfgNode()
@@ -120,7 +126,8 @@ def add_srnet_config(cfg: CfgNode) -> None:
     cfg.INPUT.CLASSIFICATION.MIXUP = 0.0
     cfg.INPUT.CLASSIFICATION.CUTMIX = 0.0
     # In evaluation: the short side after resizing, the side of the centre crop, and how many images
-    # a process predicts at once.
+    # a process predicts at once. Set INPUT.MIN_SIZE_TEST to 0 beside them, so that Detectron2's
+    # DefaultPredictor leaves resizing to the model.
     cfg.INPUT.CLASSIFICATION.RESIZE_TEST = 256
     cfg.INPUT.CLASSIFICATION.SIZE_TEST = 224
     cfg.INPUT.CLASSIFICATION.BATCH_TEST = 64

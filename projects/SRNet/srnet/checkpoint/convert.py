@@ -1,28 +1,20 @@
-#!/usr/bin/env python3
-"""Convert published ImageNet weights to the names of this project's backbones.
+"""Published ImageNet weights, renamed to the names of this project's backbones.
 
-    tools/convert_checkpoint.py dfnet df2_imagenet.pth dfnet_v2.pth
-    tools/convert_checkpoint.py wider-resnet-38 wider_resnet38.pth.tar wider_resnet_38.pth
-    tools/convert_checkpoint.py resnet resnet50.pth resnet_50.pth
-
-`dfnet` takes DFNet-v1 and -v2 as SRNet's authors give them, `wider-resnet-38` the files of
-Gated-SCNN and In-place ABN, `resnet` torchvision's ResNets and ResNeXts. The result is checked,
-parameter by parameter, and goes into MODEL.WEIGHTS. The classifier is left out.
+The result is checked, parameter by parameter. The classifier is left out.
 """
 
-import argparse
+import os
 import re
-import sys
-from pathlib import Path
 
 import torch
 
-from srnet.checkpoint.architecture import check, check_backbone
-from srnet.checkpoint.files import read_file, write_file
-from srnet.checkpoint.torchvision_names import has_torchvision_names, to_detectron2_names
-from srnet.checkpoint.wrappers import strip_prefixes, unwrap
 from srnet.modeling import DFNet, WiderResNet38
 from srnet.modeling.backbone.dfnet import VARIANTS
+
+from .architecture import check, check_backbone
+from .files import read_file, write_weights
+from .torchvision_names import has_torchvision_names, to_detectron2_names
+from .wrappers import strip_prefixes, unwrap
 
 CLASSIFIER = re.compile(r"(fc|classifier|head|linear)\.")
 DFNET_BLOCK = re.compile(r"stage(\d+)(?:_(\d+))?\.(\d+)\.(.+)")
@@ -30,7 +22,7 @@ DFNET_BLOCK = re.compile(r"stage(\d+)(?:_(\d+))?\.(\d+)\.(.+)")
 State = dict[str, torch.Tensor]
 
 
-def read(path: Path) -> State:
+def read(path: str | os.PathLike) -> State:
     """Read the weights of a checkpoint without running code from it.
 
     Returns:
@@ -39,9 +31,8 @@ def read(path: Path) -> State:
     Raises:
         CheckpointError: it is missing, damaged, no checkpoint, or holds no weights by name.
     """
-    weights = strip_prefixes(unwrap(read_file(str(path)), str(path))["model"])
-    weights = {name: torch.as_tensor(value) for name, value in weights.items()}
-    return {name: value for name, value in weights.items() if not CLASSIFIER.match(name)}
+    weights = strip_prefixes(unwrap(read_file(path), path)["model"])
+    return {k: torch.as_tensor(v) for k, v in weights.items() if not CLASSIFIER.match(k)}
 
 
 def convert_dfnet(state: State) -> State:
@@ -102,44 +93,31 @@ def convert_resnet(state: State) -> State:
 
 CONVERTERS = {
     "dfnet": convert_dfnet,
-    "wider-resnet-38": convert_wider_resnet,
+    "wider-resnet": convert_wider_resnet,
     "resnet": convert_resnet,
 }
 
 
-def convert(kind: str, source: Path, target: Path) -> int:
+def convert(kind: str, source: str | os.PathLike, target: str | os.PathLike) -> int:
     """Convert a file; a run that fails leaves the target as it was.
+
+    Args:
+        kind: of `CONVERTERS`.
+        source: the published checkpoint.
+        target: the file to write.
 
     Returns:
         The number of parameters and statistics.
 
     Raises:
         CheckpointError: as :func:`read`.
-        ValueError: the weights are not those of such a network.
+        ValueError: the source is another network's checkpoint; the message names the difference.
         OSError: the target cannot be written.
     """
+    state = read(source)
     try:
-        state = CONVERTERS[kind](read(source))
+        state = CONVERTERS[kind](state)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
-    # Whatever model has the backbone, its parameters are found by the ends of their names.
-    write_file({"model": state, "matching_heuristics": True}, str(target))
+    write_weights(target, state)
     return sum(value.numel() for value in state.values())
-
-
-def main() -> None:
-    """Read the command line and convert."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("kind", choices=CONVERTERS)
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="the published checkpoint")
-    parser.add_argument("target", type=Path, metavar="TARGET", help="a .pth to write")
-    arguments = parser.parse_args()
-    try:
-        count = convert(arguments.kind, arguments.source, arguments.target)
-    except (OSError, ValueError) as error:
-        sys.exit(f"convert_checkpoint.py: {error}")
-    print(f"{arguments.target}: {count / 1e6:.2f} M parameters and statistics")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,7 @@ import pickle
 import re
 import socket
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Any
 
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint
@@ -31,7 +31,7 @@ class _UnsafeGlobal(pickle.UnpicklingError):
     pass
 
 
-def read_file(path: str) -> object:
+def read_file(path: str | os.PathLike) -> Any:
     """Read a `.pth`, or a `.pkl` of NumPy arrays, whole and without running code from it.
 
     The bytes say which of them it is, but for pickles of arrays, which must be named `.pkl`.
@@ -43,6 +43,7 @@ def read_file(path: str) -> object:
         CheckpointError: the file is missing, damaged, no checkpoint, or holds more than arrays,
             tensors and numbers.
     """
+    path = os.fspath(path)
     check_is_file(path)
     of_arrays = is_pickle_of_arrays(path)
     check_kind(path, any_pickle=of_arrays)
@@ -114,7 +115,7 @@ def _first_line(error: BaseException) -> str:
     return (text.strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def write_file(data: object, path: str) -> None:
+def write_file(data: Any, path: str | os.PathLike) -> None:
     """Write a checkpoint with `torch.save`, so that `path` is always a whole file or the old one.
 
     It is written beside its place under a name of its own, and renamed.
@@ -126,6 +127,7 @@ def write_file(data: object, path: str) -> None:
     Raises:
         OSError: it cannot be written, as "No space left on device"; the message names the file.
     """
+    path = os.fspath(path)
     _remove_partials(path)  # of a run that was killed
     replace_file(path, lambda f: torch.save(data, f))
 
@@ -174,6 +176,19 @@ class _RememberingFile:
 
     def flush(self) -> None:
         self.file.flush()
+
+
+def write_weights(path: str | os.PathLike, state: dict[str, torch.Tensor], **more: Any) -> None:
+    """Write the weights of a backbone as Detectron2's checkpointer reads them.
+
+    Whatever model has the backbone, its parameters are found by the ends of their names.
+
+    Args:
+        path: where to, as in :func:`write_file`.
+        state: tensors by name.
+        more: what else the file says.
+    """
+    write_file({"model": state, "matching_heuristics": True, **more}, path)
 
 
 def _remove_partials(path: str) -> None:

@@ -1,6 +1,8 @@
 """What other training code puts around weights: entries of a dict, and prefixes of names."""
 
+import os
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ WRAPPERS = ("model", "state_dict", "model_state", "model_state_dict", "network",
 PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
-def unwrap(data: object, path: str) -> dict:
+def unwrap(data: Any, path: str | os.PathLike) -> dict[str, Any]:
     """Find the weights in what a checkpoint holds.
 
     Args:

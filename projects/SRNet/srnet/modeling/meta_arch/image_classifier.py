@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from torch import nn
+from torchvision.transforms import v2
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from ..build import fit_to_device
 
@@ -20,6 +22,8 @@ class ImageClassifier(nn.Module):
         pixel_mean: mean of each channel of the image, on the scale of 0 to 255.
         pixel_std: standard deviation of each channel, on the same scale.
         label_smoothing: the share of the target that is spread over all classes.
+        resize_test: the short side of a raw image after resizing, in pixels.
+        size_test: the side of the centre crop of a raw image, in pixels.
 
     Raises:
         ValueError: the backbone does not return ``in_feature``, or there are less than 2 classes.
@@ -35,6 +39,8 @@ class ImageClassifier(nn.Module):
         pixel_mean: tuple[float, ...],
         pixel_std: tuple[float, ...],
         label_smoothing: float = 0.0,
+        resize_test: int = 256,
+        size_test: int = 224,
     ):
         super().__init__()
         shapes = backbone.output_shape()
@@ -48,6 +54,8 @@ class ImageClassifier(nn.Module):
         self.backbone = backbone
         self.in_feature = in_feature
         self.label_smoothing = label_smoothing
+        # What the mapper does to images in evaluation, here for images without a mapper.
+        self._crop = v2.Compose([v2.Resize(resize_test), v2.CenterCrop(size_test)])
         self.linear = nn.Linear(shapes[in_feature].channels, num_classes)
         # As Detectron2's ResNet (Goyal et al., Accurate, Large Minibatch SGD, section 5.1).
         nn.init.normal_(self.linear.weight, std=0.01)
@@ -57,7 +65,7 @@ class ImageClassifier(nn.Module):
 
     @classmethod
     def from_config(cls, cfg):
-        """Build the backbone, and read `MODEL.CLASSIFIER`."""
+        """Build the backbone, and read `MODEL.CLASSIFIER` and `INPUT.CLASSIFICATION`."""
         return {
             "backbone": fit_to_device(cfg, build_backbone(cfg)),
             "in_feature": cfg.MODEL.CLASSIFIER.IN_FEATURE,
@@ -65,6 +73,8 @@ class ImageClassifier(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "label_smoothing": cfg.MODEL.CLASSIFIER.LABEL_SMOOTHING,
+            "resize_test": cfg.INPUT.CLASSIFICATION.RESIZE_TEST,
+            "size_test": cfg.INPUT.CLASSIFICATION.SIZE_TEST,
         }
 
     @property
@@ -77,20 +87,43 @@ class ImageClassifier(nn.Module):
         features = self.backbone(images)[self.in_feature]
         return self.linear(features.mean((2, 3)))
 
+    def prepare(self, x: dict) -> torch.Tensor:
+        """Get the image of an input, resized and cropped for evaluation where it is raw.
+
+        Raw is what has "height" and "width", the size of the image it was read from, as all inputs
+        have that Detectron2's DefaultPredictor and its mapper make. This project's mapper crops
+        images and leaves both out.
+
+        Args:
+            x: an input of :meth:`forward`; a raw image may have any size and is rounded to the 8
+                bits a channel that it was read with.
+
+        Returns:
+            The image (3, H, W), on the scale of 0 to 255.
+        """
+        image = x["image"]
+        if "height" not in x:
+            return image
+        # By Pillow, as the mapper does it: PyTorch's interpolation rounds otherwise.
+        image = to_pil_image(image.round().clamp(0, 255).to("cpu", torch.uint8))
+        return pil_to_tensor(self._crop(image))
+
     def forward(self, batched_inputs: list[dict]):
         """Compute the loss in training, logits otherwise.
 
         Args:
             batched_inputs: what the mapper makes: "image" (3, H, W), of one size, on the scale of 0
                 to 255; in training "class_index", or "target" (classes,), a distribution over the
-                classes.
+                classes. In inference also raw images with "height" and "width", of any size: see
+                :meth:`prepare`.
 
         Returns:
             A dict with the loss, or a list with ``{"logits": (classes,)}`` an image.
         """
         if not batched_inputs and not self.training:
             return []  # a batch of images that could not be read
-        images = torch.stack([x["image"] for x in batched_inputs]).to(self.device)
+        images = [x["image"] if self.training else self.prepare(x) for x in batched_inputs]
+        images = torch.stack(images).to(self.device)
         logits = self.logits((images - self.pixel_mean) / self.pixel_std)
         if not self.training:
             return [{"logits": row} for row in logits.float()]
