@@ -29,7 +29,7 @@ def test_a_twin_differs_from_its_baseline_in_the_context_alone(name):
         module = "sr_gate"
     assert module == cfg.MODEL.CONTEXT.NAME
     # DF-Seg has pyramid pooling where SR stands.
-    pooling = "dfnet" in name and "SemanticSegmentation" in name
+    pooling = name.split("/")[-1].startswith(("dfnet", "lite0")) and "SemanticSegmentation" in name
     assert ("psp" if pooling else "") == plain.MODEL.CONTEXT.NAME
     expected = {"MODEL.CONTEXT.NAME", "OUTPUT_DIR"}
     if module == "nl":  # the paper's has half of the channels inside, SR a 64th

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -152,7 +152,7 @@ def _check_context(model: nn.Module, place: str, shapes: dict[str, tuple[int, ..
         modules = []
     # DFNet's residual branch does not say its channels, but its block does.
     channels = next((m.out_channels for m in modules if hasattr(m, "out_channels")), None)
-    if channels is None:
+    if not isinstance(channels, int):
         raise ValueError(f"the network has no block for {place}.context")
     cfg = get_cfg()
     add_srnet_config(cfg)
@@ -170,7 +170,9 @@ def _check_context(model: nn.Module, place: str, shapes: dict[str, tuple[int, ..
     )
 
 
-def _shapes_of(build, node: CfgNode, channels: int) -> dict[str, tuple[int, ...]] | None:
+def _shapes_of(
+    build: Callable[..., nn.Module], node: CfgNode, channels: int
+) -> dict[str, tuple[int, ...]] | None:
     try:
         with torch.device("meta"):
             weights = build(node, channels, "BN").state_dict()

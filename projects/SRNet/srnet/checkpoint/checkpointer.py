@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -54,15 +55,15 @@ class Checkpointer(DetectionCheckpointer):
         *,
         strict: bool | None = None,
         save_to_disk: bool | None = None,
-        **checkpointables,
+        **checkpointables: Any,
     ):
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.strict = strict
-        self._fit: Fit | None = None
+        self._fit = Fit((), (), {}, ())
         self._path = ""
         self._written: list[str] = []
 
-    def save(self, name: str, **kwargs) -> None:
+    def save(self, name: str, **kwargs: Any) -> None:
         """Save the model and the checkpointables as `name`.pth in the save directory.
 
         Raises:
@@ -194,7 +195,10 @@ class Checkpointer(DetectionCheckpointer):
 
     def newest_first(self) -> list[str]:
         """The checkpoints of the save directory, in the order of :func:`.find_checkpoints`."""
-        return [checkpoint.path for checkpoint in find_checkpoints(self.save_dir)]
+        try:
+            return [checkpoint.path for checkpoint in find_checkpoints(self.save_dir)]
+        except CheckpointError:  # the last one is missing, and there is no other
+            return []
 
     def has_checkpoint(self) -> bool:
         """Whether the save directory holds a checkpoint to resume from, whole or not."""
@@ -219,7 +223,10 @@ class Checkpointer(DetectionCheckpointer):
             before.seek(0)
             states = torch.load(before, map_location="cpu", weights_only=True)
             for name, obj in objects.items():
-                obj.load_state_dict(states[name])
+                try:
+                    obj.load_state_dict(states[name])
+                except Exception:
+                    logger.exception("%s did not take its old state back", name)
             raise
 
     def _load_file(self, filename: str) -> dict:
@@ -248,7 +255,7 @@ class Checkpointer(DetectionCheckpointer):
     def _torch_load(self, f: str) -> dict:
         return unwrap(read_file(f), f)
 
-    def _load_model(self, checkpoint: dict):
+    def _load_model(self, checkpoint: dict) -> Any:
         with _quiet("detectron2.checkpoint.c2_model_loading"):  # the table says what was matched
             incompatible = super()._load_model(checkpoint)
         self._fit = fit = fit_of(
@@ -266,7 +273,7 @@ class Checkpointer(DetectionCheckpointer):
         check_finite(self.model, self._path)
         return incompatible
 
-    def _log_incompatible_keys(self, incompatible) -> None:
+    def _log_incompatible_keys(self, incompatible: Any) -> None:
         """Nothing: :meth:`load` prints the table."""
 
 

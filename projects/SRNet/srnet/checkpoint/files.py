@@ -21,7 +21,7 @@ _SAFE_GLOBALS = re.compile(
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if not _SAFE_GLOBALS.fullmatch(f"{module}.{name}"):
             raise _UnsafeGlobal(f"{module}.{name}")
         return super().find_class(module, name)
@@ -132,7 +132,7 @@ def write_file(data: Any, path: str | os.PathLike) -> None:
     replace_file(path, lambda f: torch.save(data, f))
 
 
-def replace_file(path: str, write: Callable[[IO[bytes]], object]) -> None:
+def replace_file(path: str, write: Callable[[Any], object]) -> None:
     """Replace a file by what `write` writes into an open binary file, or leave it as it was.
 
     Raises:
@@ -163,11 +163,11 @@ def replace_file(path: str, write: Callable[[IO[bytes]], object]) -> None:
 class _RememberingFile:
     """A file for `torch.save` that remembers why a write failed."""
 
-    def __init__(self, file):
+    def __init__(self, file: IO[bytes]):
         self.file = file
         self.error: OSError | None = None
 
-    def write(self, data) -> int:
+    def write(self, data: Any) -> int:
         try:
             return self.file.write(data)
         except OSError as error:

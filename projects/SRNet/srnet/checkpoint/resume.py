@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -100,7 +101,7 @@ def _look_into(path: str) -> Found | None:
     return Found(path, iteration, frozenset(data))
 
 
-def _read_entries(path: str) -> object:
+def _read_entries(path: str) -> Any:
     try:
         return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except RuntimeError:  # the form before PyTorch 1.6 cannot be mapped into memory

@@ -1,6 +1,7 @@
 """What other training code puts around weights: entries of a dict, and prefixes of names."""
 
 import os
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -90,11 +91,11 @@ def strip_prefixes(weights: dict, names: Collection[str] = ()) -> dict:
 
 
 def _strip(weights: dict, prefix: str) -> dict:
-    stripped = type(weights)((k.removeprefix(prefix), v) for k, v in weights.items())
+    stripped: Any = OrderedDict((k.removeprefix(prefix), v) for k, v in weights.items())
     metadata = getattr(weights, "_metadata", None)
     if metadata is not None:  # versions of modules, which load_state_dict reads
-        dotless = prefix.rstrip(".")
+        # That of the wrapper is "", and that of the model is its prefix without the dot.
         stripped._metadata = {
-            k.removeprefix(prefix) if k != dotless else "": v for k, v in metadata.items() if k
+            "" if f"{k}." == prefix else k.removeprefix(prefix): v for k, v in metadata.items() if k
         }
     return stripped
