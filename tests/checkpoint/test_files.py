@@ -6,6 +6,7 @@ import pickle
 import random
 import resource
 import shutil
+import socket
 import subprocess
 import tarfile
 import zipfile
@@ -229,6 +230,11 @@ def test_a_file_that_may_not_grow_leaves_the_last_checkpoint(tmp_path):
 
 
 def test_what_a_killed_save_left_goes_with_the_next_one(tmp_path):
-    (tmp_path / "model_0000000.pth.elsewhere.123.partial").write_bytes(b"half")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    stem = f"model_0000000.pth.{socket.gethostname()}"
+    for pid in (ended.pid, os.getppid()):
+        (tmp_path / f"{stem}.{pid}.partial").write_bytes(b"half")
     Checkpointer(model(1.0), str(tmp_path)).save("model_0000000")
-    assert sorted(os.listdir(tmp_path)) == ["last_checkpoint", "model_0000000.pth"]
+    left = ["last_checkpoint", "model_0000000.pth", f"{stem}.{os.getppid()}.partial"]
+    assert sorted(os.listdir(tmp_path)) == left  # the last may be being written

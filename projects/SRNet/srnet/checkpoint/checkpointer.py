@@ -189,7 +189,7 @@ class Checkpointer(DetectionCheckpointer):
         checkpoint.check(self.checkpointables)
         with self._unchanged_on_failure(self.checkpointables):
             loaded = self.load(checkpoint.path)
-            if self.strict is not False:
+            if self.strict is None:
                 self._fit.check_complete(checkpoint.path)
         return loaded
 

@@ -128,7 +128,7 @@ def write_file(data: Any, path: str | os.PathLike) -> None:
         OSError: it cannot be written, as "No space left on device"; the message names the file.
     """
     path = os.fspath(path)
-    _remove_partials(path)  # of a run that was killed
+    _remove_partials(path)
     replace_file(path, lambda f: torch.save(data, f))
 
 
@@ -192,5 +192,18 @@ def write_weights(path: str | os.PathLike, state: dict[str, torch.Tensor], **mor
 
 
 def _remove_partials(path: str) -> None:
-    for partial in glob.glob(f"{glob.escape(path)}.*.partial"):
-        os.remove(partial)
+    """Remove what processes of this machine that have ended began to write."""
+    for partial in glob.glob(f"{glob.escape(path)}.{socket.gethostname()}.*.partial"):
+        pid = partial.split(".")[-2]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            os.remove(partial)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
