@@ -195,9 +195,12 @@ def test_torchvision_resnet(tmp_path):
 
 
 def test_what_is_no_such_checkpoint_is_refused(tmp_path):
-    def fails(kind, data, message):
-        torch.save(data, tmp_path / "in.pth")
-        with pytest.raises(ValueError, match=rf"in\.pth.*{message}"):
+    def fails(kind, data, message, error=ValueError):
+        if isinstance(data, bytes):
+            (tmp_path / "in.pth").write_bytes(data)
+        else:
+            torch.save(data, tmp_path / "in.pth")
+        with pytest.raises(error, match=rf"in\.pth.*{message}"):
             convert(kind, tmp_path / "in.pth", tmp_path / "out.pth")
         assert not list(tmp_path.glob("out*"))
 
@@ -207,8 +210,32 @@ def test_what_is_no_such_checkpoint_is_refused(tmp_path):
     fails("wider-resnet", resnet, "missing and .* unknown")
     fails("resnet", dfnet, "not those of a torchvision ResNet")
     fails("dfnet", {**dfnet, "stage1.0.weight": torch.zeros(1)}, r"stem.0.weight has shape \(1,\)")
-    fails("dfnet", [1, 2], "no weights by name")
-    fails("dfnet", {"model": nn.Linear(1, 1)}, "more than weights")
-    (tmp_path / "in.pth").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"in\.pth is damaged"):
-        convert("dfnet", tmp_path / "in.pth", tmp_path / "out.pth")
+    fails("resnet", {**resnet, "layer9.weight": torch.ones(3)}, r"1 unknown.*res10\.weight")
+    fails("resnet", {**resnet, "bn1.weight": torch.ones(3)}, r"has shape \(3,\), not \(64,\)")
+    fails(
+        "resnet", {k: v for k, v in resnet.items() if k != "bn1.bias"}, "1 parameters are missing"
+    )
+    fails("dfnet", [1, 2], "not weights by name", RuntimeError)
+    fails("dfnet", {"model": nn.Linear(1, 1)}, "more than arrays", RuntimeError)
+    fails("dfnet", b"PK nothing", "is damaged", RuntimeError)
+    fails("dfnet", b"version https://git-lfs.github.com/spec/v1", "git-lfs pointer", RuntimeError)
+
+
+def test_a_failing_run_leaves_the_target(tmp_path):
+    (tmp_path / "out.pth").write_bytes(b"old")
+    with pytest.raises(RuntimeError, match=r"none\.pth is missing"):
+        convert("dfnet", tmp_path / "none.pth", tmp_path / "out.pth")
+    assert (tmp_path / "out.pth").read_bytes() == b"old"
+
+
+def test_lightnings_form_converts(tmp_path):
+    theirs = randomise(AuthorsDFNet(AUTHORS["v1"])).state_dict()
+    for name, prefix in (("plain", ""), ("lightning", "model.")):
+        weights = {f"{prefix}{k}": v for k, v in theirs.items()}
+        torch.save({"state_dict": weights, "epoch": 3}, tmp_path / "in.pth")
+        convert("dfnet", tmp_path / "in.pth", tmp_path / f"{name}.pth")
+    one, other = (
+        torch.load(tmp_path / f"{name}.pth", weights_only=True)["model"]
+        for name in ("plain", "lightning")
+    )
+    assert one.keys() == other.keys() and all(torch.equal(v, other[k]) for k, v in one.items())

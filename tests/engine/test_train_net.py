@@ -67,6 +67,30 @@ def test_eval_only_repeats_the_metrics_of_the_training(train_net, small_camvid, 
     assert re.findall(pattern, again.stdout) == re.findall(pattern, result.stdout) != []
 
 
+@pytest.mark.parametrize("kind", ["empty", "other classes", "stranger"])
+def test_eval_only_refuses_what_is_not_the_models(
+    train_net, small_camvid, finished, tmp_path, kind
+):
+    """It gave the mIoU of random weights, and exit status 0."""
+    weights = finished[0] / "model_final.pth"
+    if kind == "empty":
+        more, message = [], "MODEL.WEIGHTS is empty"
+    elif kind == "other classes":
+        data = torch.load(weights, weights_only=True)["model"]
+        head = {n: v for n, v in data.items() if n.startswith("sem_seg_head")}
+        name = next(n for n, v in head.items() if v.shape[:1] == (11,))
+        data[name] = data[name][:7].clone()
+        torch.save(data, tmp_path / "other.pth")
+        more, message = ["MODEL.WEIGHTS", tmp_path / "other.pth"], name
+    else:
+        torch.save({"encoder.weight": torch.ones(3)}, tmp_path / "other.pth")
+        more, message = ["MODEL.WEIGHTS", tmp_path / "other.pth"], "encoder.weight"
+    arguments = ("--eval-only", "OUTPUT_DIR", tmp_path, *more)
+    result = train_net(small_camvid, CONFIG, *arguments, check=False)
+    assert result.returncode != 0 and "mIoU" not in result.stdout
+    assert message in result.stderr.strip().splitlines()[-1]
+
+
 def test_a_resumed_run_is_the_uninterrupted_one(train_net, small_camvid, finished, tmp_path):
     """Killed at iteration 4 of 6, with its newest checkpoint cut short."""
     folder, _ = finished

@@ -8,6 +8,12 @@ def add_srnet_config(cfg: CfgNode) -> None:
     """Add every key of this project to a Detectron2 config, each with its meaning beside it."""
     add_deeplab_config(cfg)
 
+    # Evaluation, prediction and drawing refuse MODEL.WEIGHTS that are empty or do not make the
+    # whole model: parameters are missing or have another shape, or some of the backbone or of
+    # context modules are left over. New context modules are allowed where they start as the
+    # identity. False: take what fits. Training always takes what fits, and prints a table of it.
+    cfg.MODEL.WEIGHTS_STRICT = True
+
     # The context module, the same in backbones and heads: comparing two is one word. "" for none;
     # the names are those registered in srnet.modeling.CONTEXT_REGISTRY.
     cfg.MODEL.CONTEXT = CfgNode()

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 
+from .architecture import check_backbone
 from .files import read_file, write_weights
 from .torchvision_names import has_torchvision_names, to_detectron2_names
+from .wrappers import strip_prefixes, unwrap
 
 NEEDED = (
     "MODEL.PIXEL_MEAN '[123.675,116.280,103.530]' MODEL.PIXEL_STD '[58.395,57.120,57.375]' "
@@ -23,15 +24,15 @@ def read_weights(path: str | os.PathLike, average: bool = False) -> dict[str, to
         average: take the averaged weights (SOLVER.EMA) out of a training's checkpoint.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is damaged, has no classifier's weights, or no averaged ones.
+        CheckpointError: it is missing, damaged, no checkpoint, or holds no weights by name.
+        ValueError: it has no classifier's weights, or no averaged ones.
     """
-    loaded = read_file(path)
-    weights = loaded.get("model", loaded) if isinstance(loaded, dict) else {}
+    loaded = unwrap(read_file(path), path)
+    weights = {k: torch.as_tensor(v) for k, v in strip_prefixes(loaded["model"]).items()}
     if average:
         try:
-            kept = loaded["trainer"]["hooks"]["WeightAverage"]
-        except (KeyError, TypeError):
+            kept = dict(loaded["trainer"]["hooks"]["WeightAverage"])
+        except (KeyError, TypeError, ValueError):
             raise ValueError(
                 f"{path} has no averaged weights: it is no checkpoint of a training with "
                 "SOLVER.EMA.ENABLED"
@@ -60,7 +61,7 @@ def backbone_of(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def convert_backbone(
     source: str | os.PathLike, target: str | os.PathLike, *, average: bool = False
 ) -> dict[str, torch.Tensor]:
-    """Convert a file.
+    """Convert a file; a run that fails leaves the target as it was.
 
     Args:
         source: a checkpoint of a classifier, as :func:`read_weights` takes it.
@@ -69,9 +70,19 @@ def convert_backbone(
 
     Returns:
         The weights written.
+
+    Raises:
+        CheckpointError: as :func:`read_weights`.
+        ValueError: as :func:`read_weights`, or they are not all those of a backbone, and nothing
+            else; the message has the first that is not.
+        OSError: the target cannot be written.
     """
     backbone = backbone_of(read_weights(source, average))
-    write_weights(Path(target), backbone, __author__="srnet")
+    try:
+        check_backbone(backbone)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    write_weights(target, backbone, __author__="srnet")
     return backbone
 
 

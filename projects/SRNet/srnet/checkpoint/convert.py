@@ -5,15 +5,16 @@ The result is checked, parameter by parameter. The classifier is left out.
 
 import os
 import re
-from pathlib import Path
 
 import torch
 
 from srnet.modeling import DFNet, WiderResNet38
 from srnet.modeling.backbone.dfnet import VARIANTS
 
+from .architecture import check, check_backbone
 from .files import read_file, write_weights
 from .torchvision_names import has_torchvision_names, to_detectron2_names
+from .wrappers import strip_prefixes, unwrap
 
 CLASSIFIER = re.compile(r"(fc|classifier|head|linear)\.")
 DFNET_BLOCK = re.compile(r"stage(\d+)(?:_(\d+))?\.(\d+)\.(.+)")
@@ -25,19 +26,13 @@ def read(path: str | os.PathLike) -> State:
     """Read the weights of a checkpoint without running code from it.
 
     Returns:
-        Tensors by name, without DataParallel's prefix and the classifier.
+        Tensors by name, without what wrappers leave around them and the classifier.
 
     Raises:
-        ValueError: it is damaged, holds more than weights, or no weights.
+        CheckpointError: it is missing, damaged, no checkpoint, or holds no weights by name.
     """
-    data = read_file(path)
-    for key in ("state_dict", "model"):
-        if isinstance(data, dict) and isinstance(data.get(key), dict):
-            data = data[key]
-    if not isinstance(data, dict) or not all(isinstance(v, torch.Tensor) for v in data.values()):
-        raise ValueError(f"{path} holds no weights by name")
-    state = {name.removeprefix("module."): value for name, value in data.items()}
-    return {name: value for name, value in state.items() if not CLASSIFIER.match(name)}
+    weights = strip_prefixes(unwrap(read_file(path), path)["model"])
+    return {k: torch.as_tensor(v) for k, v in weights.items() if not CLASSIFIER.match(k)}
 
 
 def convert_dfnet(state: State) -> State:
@@ -87,34 +82,13 @@ def convert_resnet(state: State) -> State:
     """Rename a ResNet of torchvision to Detectron2's names.
 
     Raises:
-        ValueError: the names are not torchvision's.
+        ValueError: the names are not torchvision's, or not all those of a ResNet.
     """
     if not has_torchvision_names(state):
         raise ValueError("the names are not those of a torchvision ResNet with a plain stem")
-    return to_detectron2_names(state)
-
-
-def check(state: State, model: torch.nn.Module) -> State:
-    """Compare converted weights with the parameters of the network they are for.
-
-    Raises:
-        ValueError: a name or a shape differs; the message has the first.
-    """
-    # Checkpoints from before PyTorch 0.4.1 do not count batches.
-    wanted = {n: v for n, v in model.state_dict().items() if not n.endswith("num_batches_tracked")}
-    state = {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")}
-    missing, unknown = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
-    if missing or unknown:
-        raise ValueError(
-            f"{len(missing)} parameters are missing and {len(unknown)} unknown, the first "
-            f"{(missing + unknown)[0]}: is this another network's checkpoint?"
-        )
-    for name, value in state.items():
-        if value.shape != wanted[name].shape:
-            raise ValueError(
-                f"{name} has shape {tuple(value.shape)}, not {tuple(wanted[name].shape)}"
-            )
-    return state
+    renamed = to_detectron2_names(state)
+    check_backbone(renamed)
+    return renamed
 
 
 CONVERTERS = {
@@ -125,7 +99,7 @@ CONVERTERS = {
 
 
 def convert(kind: str, source: str | os.PathLike, target: str | os.PathLike) -> int:
-    """Convert a file; an interrupted run leaves no target.
+    """Convert a file; a run that fails leaves the target as it was.
 
     Args:
         kind: of `CONVERTERS`.
@@ -136,13 +110,14 @@ def convert(kind: str, source: str | os.PathLike, target: str | os.PathLike) -> 
         The number of parameters and statistics.
 
     Raises:
-        FileNotFoundError: there is no source.
+        CheckpointError: as :func:`read`.
         ValueError: the source is another network's checkpoint; the message names the difference.
+        OSError: the target cannot be written.
     """
     state = read(source)
     try:
         state = CONVERTERS[kind](state)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
-    write_weights(Path(target), state)
+    write_weights(target, state)
     return sum(value.numel() for value in state.values())

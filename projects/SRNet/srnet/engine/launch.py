@@ -11,7 +11,7 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from srnet.checkpoint import Checkpointer
+from srnet.checkpoint import load_for_evaluation
 from srnet.modeling import build_model
 
 from .processes import close_process_groups, share_cpu_threads
@@ -109,11 +109,12 @@ def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict:
 
     Raises:
         ValueError: `DATASETS.TEST` is empty.
+        RuntimeError: the weights are missing, or not those of the model.
     """
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty: name at least one dataset to evaluate on")
     model = build_model(cfg)
-    Checkpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    load_for_evaluation(cfg, model, resume=resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)

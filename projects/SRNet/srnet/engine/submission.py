@@ -9,7 +9,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
 
-from srnet.checkpoint import Checkpointer
+from srnet.checkpoint import load_for_evaluation
 from srnet.data.datasets.cityscapes import IMAGES
 from srnet.evaluation.cityscapes_labels import LabelIdWriter, check_predictions, write_archive
 from srnet.modeling import build_model
@@ -33,7 +33,7 @@ def predict_and_archive(cfg: CfgNode, dataset: str, output: str | os.PathLike | 
         shutil.rmtree(folder, ignore_errors=True)
     comm.synchronize()
     model = build_model(cfg)
-    Checkpointer(model).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
+    load_for_evaluation(cfg, model)
     loader = Trainer.build_test_loader(cfg, dataset)
     inference_on_dataset(model, loader, LabelIdWriter(folder))
     comm.synchronize()

@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from srnet.checkpoint import Checkpointer
+from srnet.checkpoint import load_for_evaluation
 from srnet.data import build_mapper
 from srnet.data.read import read_image
 from srnet.modeling import build_model
@@ -112,5 +112,5 @@ def load_model(cfg: CfgNode) -> nn.Module:
     if "://" not in weights and not os.path.isfile(weights):
         raise FileNotFoundError(f"the checkpoint MODEL.WEIGHTS={weights} is missing")
     model = build_model(cfg)
-    Checkpointer(model).load(weights)
+    load_for_evaluation(cfg, model)
     return model.eval()

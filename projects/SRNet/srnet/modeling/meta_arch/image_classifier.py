@@ -142,33 +142,24 @@ class ImageClassifier(nn.Module):
         )
         return {"loss_cls": loss}
 
-    def check_weights(self, incompatible: Any) -> None:
-        """Refuse the weights of another architecture.
+    def check_weights(self, fit: Any) -> None:
+        """Refuse to start a training from the weights of another architecture.
 
         A linear layer for other classes is what fine-tuning has, and context modules may be new:
         those are only logged.
 
         Args:
-            incompatible: what a checkpointer reports of a loaded checkpoint, with `missing_keys`,
-                `unexpected_keys` and `incorrect_shapes`.
+            fit: what a checkpointer found of the model in a checkpoint, with the names `new` and
+                `left_over`, and the `shapes` that differ.
 
         Raises:
             RuntimeError: the backbone's weights do not fit; the message says which.
         """
-        counter = "num_batches_tracked"  # of a batch norm, and of no use
-        missing = [
-            k
-            for k in incompatible.missing_keys
-            if k.startswith("backbone.") and ".context." not in k and not k.endswith(counter)
-        ]
-        shapes = [k for k, *_ in incompatible.incorrect_shapes if k.startswith("backbone.")]
+        missing = [k for k in fit.new if k.startswith("backbone.") and ".context." not in k]
+        shapes = [k for k in fit.shapes if k.startswith("backbone.")]
         # Weights of a bare backbone have no prefix; those of a detector have other heads.
         parts = {name for name, _ in self.backbone.named_children()}
-        unexpected = [
-            k
-            for k in incompatible.unexpected_keys
-            if parts & set(k.split(".")[:3]) and not k.endswith(counter)
-        ]
+        unexpected = [k for k in fit.left_over if parts & set(k.split(".")[:3])]
         problems = []
         for what, keys in (
             ("are missing in it", missing),
