@@ -13,7 +13,8 @@ INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
 
 # What this project and Detectron2 raise for input that is missing, broken or contradictory.
 # RuntimeError is what loading a checkpoint raises; it may also come from PyTorch.
-EXPECTED = (OSError, ValueError, FloatingPointError, RuntimeError)
+# ModuleNotFoundError is what an extra that is not installed raises.
+EXPECTED = (OSError, ValueError, FloatingPointError, RuntimeError, ModuleNotFoundError)
 # Of KeyError and AssertionError, only what yacs and the registries raise for a config.
 UNKNOWN_KEY = re.compile(r"Non-existent (?:config )?key: (\S+)")
 OF_CONFIG = re.compile(r"Override list has odd length|No object named|is not registered")
