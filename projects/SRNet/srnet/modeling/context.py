@@ -53,13 +53,25 @@ def build_context(
     Raises:
         ValueError: no module of that name; the message lists the known ones.
     """
+    build = context_builder(context, norm=norm, key=key)
+    return None if build is None else build(channels)
+
+
+def context_builder(
+    context: CfgNode, *, norm: str = "BN", key: str = "NAME"
+) -> Callable[[int], nn.Module] | None:
+    """What makes the module that `MODEL.CONTEXT` names from its channels; None for no name.
+
+    Arguments and errors as :func:`build_context`.
+    """
     name = context[key]
     if not name:
         return None
     if name not in CONTEXT_REGISTRY:
         known = ", ".join(sorted(known for known, _ in CONTEXT_REGISTRY))
         raise ValueError(f"MODEL.CONTEXT.{key}={name!r} is unknown: choose one of {known}")
-    return CONTEXT_REGISTRY.get(name)(context, channels, norm)
+    build = CONTEXT_REGISTRY.get(name)
+    return lambda channels: build(context, channels, norm)
 
 
 def context_channels(context: nn.Module | None, channels: int) -> int:

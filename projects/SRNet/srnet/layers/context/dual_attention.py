@@ -47,7 +47,7 @@ class ChannelAttention(nn.Module):
         (N, C, H, W) -> (N, C, H, W)
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.beta = nn.Parameter(torch.zeros(1))
 
