@@ -14,9 +14,11 @@ INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
 # What this project and Detectron2 raise for input that is missing, broken or contradictory.
 # RuntimeError is what loading a checkpoint raises; it may also come from PyTorch.
 EXPECTED = (OSError, ValueError, FloatingPointError, RuntimeError)
-# Of KeyError and AssertionError, only what yacs and the registries raise for a config.
+# Of KeyError and AssertionError, only what reading a config and the registries raise.
 UNKNOWN_KEY = re.compile(r"Non-existent (?:config )?key: (\S+)")
-OF_CONFIG = re.compile(r"Override list has odd length|No object named|is not registered")
+OF_CONFIG = re.compile(
+    r"there is no key|Override list has odd length|No object named|is not registered"
+)
 # Processes of a training and workers of a loader hand their traceback to their parent as text.
 TRACEBACK = "Traceback (most recent call last)"
 OF_CHILD = re.compile(r"^(?P<type>\w+): (?P<text>.*)", re.MULTILINE | re.DOTALL)
