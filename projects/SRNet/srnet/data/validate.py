@@ -2,63 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from .tasks import task_of
-
-
-@contextmanager
-def explain_dataset_errors(dataset_names: Sequence[str]) -> Iterator[None]:
-    """Turn the KeyErrors of Detectron2's loaders into messages with the file and the id.
-
-    Annotations are read a second time only where loading them failed.
-
-    Raises:
-        FileNotFoundError: an image of a panoptic dataset has no semantic label.
-        ValueError: an annotation names a category that its file does not define.
-    """
-    try:
-        yield
-    except KeyError as error:
-        for name in dataset_names:
-            metadata = MetadataCatalog.get(name)
-            if not metadata.get("json_file"):
-                continue
-            with open(metadata.json_file) as f:
-                annotations = json.load(f)
-            _explain_category(metadata.json_file, annotations, error)
-            _explain_label(metadata, annotations, error)
-        raise
-
-
-def _explain_category(json_file: str, annotations: dict, error: KeyError) -> None:
-    categories = {category["id"] for category in annotations["categories"]}
-    files = {image["id"]: image["file_name"] for image in annotations["images"]}
-    for annotation in annotations["annotations"]:
-        if annotation["category_id"] not in categories:
-            image_id = annotation["image_id"]
-            raise ValueError(
-                f"{json_file}: annotation {annotation['id']} of the image "
-                f"{files.get(image_id, '?')} (id {image_id}) has category_id "
-                f"{annotation['category_id']}, which is not among the file's categories"
-            ) from error
-
-
-def _explain_label(metadata, annotations: dict, error: KeyError) -> None:
-    missing = str(error.args[0]) if error.args else ""
-    for image in annotations["images"]:
-        path = os.path.join(metadata.image_root, image["file_name"])
-        if metadata.get("sem_seg_root") and path == missing:
-            label = os.path.splitext(image["file_name"])[0] + ".png"
-            raise FileNotFoundError(
-                f"the image {path} (id {image['id']}) or its semantic label "
-                f"{os.path.join(metadata.sem_seg_root, label)}, which is made from its panoptic "
-                "PNG (datasets/README.md), is missing"
-            ) from error
 
 
 def check_categories(dataset_dicts: Sequence[dict], cfg: CfgNode) -> None:

@@ -69,12 +69,15 @@ def register_instances_and_panoptic(
 def _explain_missing(name: str, needed: list[str], prepare: str) -> None:
     """Make a registered dataset say, when it is read, which of its files or folders is missing."""
     load = DatasetCatalog.pop(name)
-    DatasetCatalog.register(name, partial(_load_if_complete, load, needed, prepare))
+    DatasetCatalog.register(name, partial(load_if_complete, load, needed, prepare))
 
 
-def _load_if_complete(
-    load: Callable[[], list[dict]], needed: list[str], prepare: str
-) -> list[dict]:
+def load_if_complete(load: Callable[[], list[dict]], needed: list[str], prepare: str) -> list[dict]:
+    """Load a dataset whose files and folders `needed` are there.
+
+    Raises:
+        FileNotFoundError: one of them is missing; the message has the command `prepare`.
+    """
     for path in needed:
         if not os.path.exists(path):
             raise FileNotFoundError(
