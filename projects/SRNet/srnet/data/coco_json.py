@@ -31,19 +31,24 @@ def read_coco(json_file: str | os.PathLike, *, masks: bool = False, labelled: bo
     Raises:
         ValueError: it is no such file, or its content is wrong; the message has all findings.
     """
-    content = _parse(json_file)
-    findings = _check_form(content, labelled)
+    content = parse_json(json_file)
+    findings = check_form(content, labelled)
     if not findings:
-        findings += _check_categories(content["categories"])
-        findings += _check_images(content["images"])
+        findings += check_categories(content["categories"])
+        findings += check_images(content["images"])
     if not findings and "annotations" in content:
         findings += _check_annotations(content, masks)
     if findings:
-        raise ValueError(_message(json_file, findings))
+        raise ValueError(message_of(json_file, findings))
     return content
 
 
-def _parse(json_file: str | os.PathLike) -> object:
+def parse_json(json_file: str | os.PathLike) -> object:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: it is none, cut off, or begins with a byte order mark; the message names it.
+    """
     with open(json_file, "rb") as file:
         text = file.read()
     if text.startswith(b"\xef\xbb\xbf"):
@@ -58,7 +63,8 @@ def _parse(json_file: str | os.PathLike) -> object:
         ) from error
 
 
-def _message(json_file: str | os.PathLike, findings: list[str]) -> str:
+def message_of(json_file: str | os.PathLike, findings: list[str]) -> str:
+    """An error message of one or several findings in a file."""
     if len(findings) == 1:
         return f"{json_file}: {findings[0]}"
     shown = findings[:MAX_SHOWN]
@@ -67,7 +73,8 @@ def _message(json_file: str | os.PathLike, findings: list[str]) -> str:
     return "\n  ".join([f"{json_file}: {len(findings)} errors:", *shown])
 
 
-def _check_form(content: object, labelled: bool) -> list[str]:
+def check_form(content: object, labelled: bool = True) -> list[str]:
+    """Find out whether a file holds lists of images, categories and, if wanted, annotations."""
     if not isinstance(content, dict):
         return [
             f"it is a {type(content).__name__}, not an object with images, annotations and "
@@ -87,43 +94,47 @@ def _check_form(content: object, labelled: bool) -> list[str]:
     return findings
 
 
-def _is_id(value: object) -> bool:
-    return type(value) is int  # not bool
+def is_id(value: object) -> bool:
+    """Whether a value is a whole number; true and false are not."""
+    return type(value) is int
 
 
-def _duplicates(what: str, values: Iterator) -> list[str]:
+def duplicates(what: str, values: Iterator) -> list[str]:
+    """Find values that occur more than once."""
     counts = Counter(value for value in values if isinstance(value, int | str))
     return [f"{count} {what} {value!r}" for value, count in counts.items() if count > 1]
 
 
-def _check_categories(categories: list[dict]) -> list[str]:
+def check_categories(categories: list[dict]) -> list[str]:
+    """Find wrong and duplicate ids and names of categories."""
     findings = []
     for category in categories:
-        if not _is_id(category.get("id")):
+        if not is_id(category.get("id")):
             findings.append(f"a category has id {category.get('id')!r}, not a whole number")
         if not isinstance(category.get("name"), str):
             name = category.get("name")
             findings.append(f"the category {category.get('id')!r} has name {name!r}, not a text")
-    findings += _duplicates("categories have the id", (c.get("id") for c in categories))
-    return findings + _duplicates("categories have the name", (c.get("name") for c in categories))
+    findings += duplicates("categories have the id", (c.get("id") for c in categories))
+    return findings + duplicates("categories have the name", (c.get("name") for c in categories))
 
 
-def _check_images(images: list[dict]) -> list[str]:
+def check_images(images: list[dict]) -> list[str]:
+    """Find wrong ids, names and sizes of images."""
     findings = []
     for image in images:
         name, identity = image.get("file_name"), image.get("id")
-        if not _is_id(identity):
+        if not is_id(identity):
             findings.append(f"the image {name!r} has id {identity!r}, not a whole number")
         if not (isinstance(name, str) and name):
             findings.append(f"the image with id {identity!r} has file_name {name!r}, not a name")
         for key in ("height", "width"):
             value = image.get(key)
-            if not (_is_id(value) and value > 0):
+            if not (is_id(value) and value > 0):
                 findings.append(
                     f"the image {name!r} (id {identity!r}) has {key} {value!r}, not a number of "
                     "pixels"
                 )
-    return findings + _duplicates("images have the id", (image.get("id") for image in images))
+    return findings + duplicates("images have the id", (image.get("id") for image in images))
 
 
 def _check_annotations(content: dict, masks: bool) -> list[str]:
@@ -138,13 +149,13 @@ def _check_annotations(content: dict, masks: bool) -> list[str]:
     findings = []
     for annotation in content["annotations"]:
         if not _is_plain(annotation, sizes, categories):
-            image = images.get(_hashable(annotation.get("image_id")))
+            image = images.get(hashable(annotation.get("image_id")))
             where = f"annotation {annotation.get('id')!r}"
             if image is not None:
                 where += f" of the image {image['file_name']} (id {image['id']})"
             for finding in _findings(annotation, image, categories, masks):
                 findings.append(f"{where} {finding}")
-    return findings + _duplicates(
+    return findings + duplicates(
         "annotations have the id", (a.get("id") for a in content["annotations"])
     )
 
@@ -171,16 +182,17 @@ def _is_plain(annotation: dict, sizes: dict, categories: set) -> bool:
         return False
 
 
-def _hashable(value: object) -> object:
+def hashable(value: object) -> object:
+    """The value, or None where it can be no id at all."""
     return value if isinstance(value, int | str) else None
 
 
 def _findings(annotation: dict, image: dict | None, categories: set, masks: bool) -> Iterator[str]:
     """What is wrong with an annotation, as the ends of sentences; fills in what it lacks."""
-    if not _is_id(annotation.get("id")):
+    if not is_id(annotation.get("id")):
         yield f"has id {annotation.get('id')!r}, not a whole number"
     category = annotation.get("category_id")
-    if _hashable(category) not in categories:
+    if hashable(category) not in categories:
         yield f"has category_id {category!r}, which is not among the file's categories"
     if annotation.get("iscrowd") is None:
         annotation["iscrowd"] = 0
@@ -240,7 +252,7 @@ def _wrong_segmentation(segmentation: object, image: dict) -> str:
         if segmentation.get("size") != size:
             return f"an RLE of the size {segmentation.get('size')!r}, and the image has {size}"
         if isinstance(counts, list):
-            if not all(_is_id(c) and c >= 0 for c in counts) or sum(counts) != size[0] * size[1]:
+            if not all(is_id(c) and c >= 0 for c in counts) or sum(counts) != size[0] * size[1]:
                 return f"an RLE whose counts are not the {size[0] * size[1]} pixels of the image"
         elif not isinstance(counts, str) or not _decodes(segmentation):
             return "an RLE whose counts are invalid"

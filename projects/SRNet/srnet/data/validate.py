@@ -1,7 +1,5 @@
 """Annotations that contradict each other or the model: which file, which id, and what is wrong."""
 
-import json
-import os
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
@@ -31,25 +29,6 @@ def check_categories(dataset_dicts: Sequence[dict], cfg: CfgNode) -> None:
                     f"of class {annotation['category_id']}, and MODEL.ROI_HEADS.NUM_CLASSES "
                     f"{num_classes} knows 0 to {num_classes - 1}"
                 )
-
-
-def check_panoptic_files(dataset_name: str) -> None:
-    """Check that every image of a panoptic dataset has its panoptic PNG.
-
-    Raises:
-        FileNotFoundError: the first PNG that is missing, with the id of its image.
-    """
-    metadata = MetadataCatalog.get(dataset_name)
-    with open(metadata.panoptic_json) as f:
-        annotations = json.load(f)["annotations"]
-    present = set(os.listdir(metadata.panoptic_root))
-    for annotation in annotations:
-        if annotation["file_name"] not in present:
-            path = os.path.join(metadata.panoptic_root, annotation["file_name"])
-            raise FileNotFoundError(
-                f"the panoptic PNG {path} of the image with id {annotation['image_id']} is "
-                f"missing; {metadata.panoptic_json} lists it"
-            )
 
 
 def check_against_datasets(cfg: CfgNode) -> None:

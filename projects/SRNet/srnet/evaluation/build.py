@@ -15,11 +15,11 @@ from detectron2.evaluation import (
 )
 
 from srnet.data.coco_json import read_coco
-from srnet.data.validate import check_panoptic_files
 
 from .cityscapes_instances import CityscapesInstances
 from .classification import ClassificationEvaluator
-from .missing import MissingImages, PanopticEvaluator
+from .missing import MissingImages
+from .panoptic import PanopticEvaluator
 from .semantic import CityscapesEvaluator, SemanticEvaluator
 
 
@@ -52,7 +52,6 @@ def _instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEv
 
 
 def _panoptic(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    check_panoptic_files(dataset_name)  # now, not after hours of inference
     return PanopticEvaluator(dataset_name, output_folder, cfg.DATALOADER.SKIP_BAD_IMAGES)
 
 
