@@ -1,7 +1,7 @@
 """From the names of datasets to the records of their images, with checked annotations.
 
 What Detectron2's `get_detection_dataset_dicts` does, but a file in COCO's format is read once, by
-:func:`srnet.data.coco_json.read_coco`, so that checking it costs no second reading.
+:func:`srnet.data.validate.read_coco`, so that checking it costs no second reading.
 """
 
 import itertools
@@ -23,8 +23,8 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as mask_api
 from torch.utils.data import ConcatDataset, Dataset
 
-from .coco_json import read_coco
 from .datasets.panoptic_folders import load_if_complete
+from .validate import read_coco
 
 
 def load_records(cfg: CfgNode, names: Sequence[str], is_train: bool) -> list[dict] | Dataset:

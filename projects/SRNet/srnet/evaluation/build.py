@@ -14,7 +14,7 @@ from detectron2.evaluation import (
     LVISEvaluator,
 )
 
-from srnet.data.coco_json import read_coco
+from srnet.data.validate import read_coco
 
 from .cityscapes_instances import CityscapesInstances
 from .classification import ClassificationEvaluator

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from detectron2.evaluation import COCOPanopticEvaluator
 from detectron2.utils import comm
 
-from srnet.data.panoptic_json import read_panoptic
+from srnet.data.validate import read_panoptic
 
 
 class PanopticEvaluator(COCOPanopticEvaluator):

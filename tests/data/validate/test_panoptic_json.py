@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from srnet.data.panoptic_json import read_panoptic
+from srnet.data.validate import read_panoptic
 
 REMOVE = object()
 METADATA = {

@@ -1,11 +1,11 @@
-"""Annotations that contradict each other or the model: which file, which id, and what is wrong."""
+"""Datasets whose classes are not those of the model: which file, which id, and what is wrong."""
 
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from .tasks import task_of
+from ..tasks import task_of
 
 
 def check_categories(dataset_dicts: Sequence[dict], cfg: CfgNode) -> None:

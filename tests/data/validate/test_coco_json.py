@@ -10,8 +10,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json, register_coco_instances
 from pycocotools import mask as mask_api
 from srnet import get_cfg
-from srnet.data.coco_json import read_coco
 from srnet.data.records import load_dataset, load_records
+from srnet.data.validate import read_coco
 from srnet.evaluation import build_evaluator
 
 NAME = "coco_json_test"

@@ -12,7 +12,8 @@ import numpy as np
 from detectron2.data import Metadata
 from panopticapi.utils import rgb2id
 
-from .coco_json import (
+from ..read import UnreadableImageError, decode
+from .coco import (
     check_categories,
     check_form,
     check_images,
@@ -22,7 +23,6 @@ from .coco_json import (
     message_of,
     parse_json,
 )
-from .read import UnreadableImageError, decode
 
 THREADS = 8  # Pillow decodes without Python's lock
 
