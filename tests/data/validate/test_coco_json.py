@@ -181,6 +181,13 @@ def test_files_of_another_form_are_refused(tmp_path, value, message):
         read_coco(write(tmp_path, value))
 
 
+def test_ids_of_cocos_minival_may_be_there_twice(tmp_path):
+    path = write(tmp_path, changed("annotations", 1, "id", 1))
+    with pytest.raises(ValueError, match="2 annotations have the id 1"):
+        read_coco(path)
+    read_coco(path.rename(tmp_path / "instances_minival2014.json"))
+
+
 def test_test_sets_have_no_annotations(tmp_path):
     made = content()
     del made["annotations"]
