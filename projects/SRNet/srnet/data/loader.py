@@ -16,15 +16,16 @@ from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from detectron2.data.build import _test_loader_from_config, _train_loader_from_config
+from detectron2.data.build import _train_loader_from_config
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .mapped_dataset import FilledBatches, MappedDataset, leave_out_missing
+from .records import load_records
 from .seeding import seeded
 from .tasks import task_of
-from .validate import check_categories, explain_dataset_errors
+from .validate import check_categories
 
 
 class StreamSampler(Sampler):
@@ -88,8 +89,9 @@ def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader:
     """
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     # Detectron2's sampler draws its seed from NumPy's generator, whatever was drawn before.
-    with seeded(seed), explain_dataset_errors(cfg.DATASETS.TRAIN):
-        arguments = _train_loader_from_config(cfg, mapper=mapper)
+    with seeded(seed):
+        records = load_records(cfg, cfg.DATASETS.TRAIN, is_train=True)
+        arguments = _train_loader_from_config(cfg, mapper, dataset=records)
     dataset = arguments.pop("dataset")
     if isinstance(dataset, list):
         check_categories(dataset, cfg)
@@ -114,16 +116,14 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Callable) -> Iter
     `INPUT.CLASSIFICATION.BATCH_TEST`. Images that the mapper passes over are left out; the
     evaluator counts them as missing.
     """
-    arguments = _test_loader_from_config(cfg, dataset_name, mapper)
-    dataset = arguments["dataset"]
+    dataset = load_records(cfg, [dataset_name], is_train=False)
     if isinstance(dataset, list):
         dataset = DatasetFromList(dataset, copy=False)
     loader = build_detection_test_loader(
-        MappedDataset(dataset, arguments["mapper"], replace=False),
+        MappedDataset(dataset, mapper, replace=False),
         mapper=None,
-        sampler=arguments["sampler"],
         batch_size=cfg.INPUT.CLASSIFICATION.BATCH_TEST if task_of(cfg).one_size else 1,
-        num_workers=arguments["num_workers"],
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=getattr(mapper, "collate", leave_out_missing),
     )
     return FilledBatches(loader) if cfg.DATALOADER.SKIP_BAD_IMAGES else loader

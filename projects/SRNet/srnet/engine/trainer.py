@@ -17,7 +17,6 @@ from srnet.data import (
     build_train_loader,
     start_at_iteration,
 )
-from srnet.data.validate import explain_dataset_errors
 from srnet.evaluation import build_evaluator
 
 from .accumulation import AccumulatingTrainer, check_accumulation
@@ -116,8 +115,7 @@ class Trainer(DefaultTrainer):
     def build_test_loader(cls, cfg, dataset_name):
         """Build a test loader with the mapper of the model."""
         mapper = build_mapper(cfg, is_train=False)
-        with explain_dataset_errors([dataset_name]):
-            return build_test_loader(cfg, dataset_name, mapper)
+        return build_test_loader(cfg, dataset_name, mapper)
 
     @classmethod
     def build_lr_scheduler(cls, cfg, optimizer):
