@@ -1,10 +1,12 @@
 """The command as its users meet it: its help, its grammar, and what it says to bad input."""
 
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 from srnet import get_cfg
 from srnet.cli import arguments, errors, main
@@ -45,6 +47,7 @@ def test_every_command_explains_itself(srnet, words):
     assert result.status == 0
     assert result.out.startswith(f"usage: srnet {' '.join(words)} ")
     assert "Example" in result.out and "--traceback" in result.out
+    assert set(re.findall(r"[\w-]+/\w+\.yaml", result.out)) <= set(config_names())
 
 
 @pytest.mark.parametrize("group", main.GROUPS)
@@ -140,8 +143,8 @@ def test_ctrl_c_ends_the_command_quietly():
 
 
 def test_a_reader_that_leaves_is_no_error():
-    """As in `srnet config | head -1`."""
-    command = [sys.executable, "-m", "srnet", "config", "--list"]
+    """As in `srnet --help | head -1`."""
+    command = [sys.executable, "-m", "srnet", "--help"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
     err = process.stderr.read()
@@ -163,6 +166,21 @@ def test_the_error_of_a_child_process(capsys, text, message):
     assert errors.report("srnet", raised(error)) == 1
     err = capsys.readouterr().err.splitlines()
     assert err[-1].startswith("srnet: error: ") and message in err[-1]
+
+
+class Broken(torch.utils.data.Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, i):
+        raise FileNotFoundError("the image a.png is missing")
+
+
+def test_the_error_of_a_worker(capsys):
+    """Of a real one: PyTorch puts the worker's traceback into the message."""
+    loader = torch.utils.data.DataLoader(Broken(), num_workers=1)
+    assert errors.report("srnet", lambda: next(iter(loader))) == 1
+    assert capsys.readouterr().err == "srnet: error: the image a.png is missing\n"
 
 
 def test_the_bug_of_a_child_process_is_not_hidden():

@@ -70,8 +70,9 @@ def analyze(cfg: CfgNode, size: tuple[int, int]) -> dict[str, tuple[float, float
     model = build_model(cfg).eval()
     for module in model.modules():
         # Random weights under frozen norms grow from block to block; boxes must stay finite.
-        if isinstance(getattr(module, "running_var", None), torch.Tensor):
-            module.running_var.fill_(4.0)
+        variance = getattr(module, "running_var", None)
+        if isinstance(variance, torch.Tensor):
+            variance.fill_(4.0)
         if isinstance(module, FastRCNNOutputLayers):  # every box is of the first class
             nn.init.zeros_(module.cls_score.weight)
             nn.init.zeros_(module.cls_score.bias).data[0] = 10.0
@@ -102,7 +103,7 @@ def within(name: str, root: str) -> bool:
 @contextmanager
 def count_activations(model: nn.Module) -> Iterator[Counter]:
     """Collect how many elements each convolution and fully connected layer puts out."""
-    counts = Counter()
+    counts: Counter[str] = Counter()
 
     def hook(name):
         def count(module, inputs, output):

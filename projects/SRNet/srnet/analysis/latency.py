@@ -163,7 +163,7 @@ def measure(
     for _ in range(warmup):
         for run in runs:
             run()
-    times = [[] for _ in runs]
+    times: list[list[float]] = [[] for _ in runs]
     for _ in range(repeats):
         for run, found in zip(runs, times, strict=True):
             wait()
@@ -247,6 +247,6 @@ def compare(times: dict[str, list[float]], batch: int = 1) -> str:
     if len(times) == 2:
         first, second = times.values()
         ratio = statistics.median(a / b for a, b in zip(first, second, strict=True))
-        fastest = min(first) / min(second)
-        text += f"\nFPS of the second to the first: {ratio:.3f}; of the fastest: {fastest:.3f}\n"
+        of_fastest = min(first) / min(second)
+        text += f"\nFPS of the second to the first: {ratio:.3f}; of the fastest: {of_fastest:.3f}\n"
     return text

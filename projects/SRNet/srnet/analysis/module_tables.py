@@ -33,14 +33,15 @@ def plot(rows: list[dict], path: Path) -> None:
     figure = Figure(figsize=(6.4, 4.8), layout="constrained", dpi=150)
     axes = figure.subplots()
     sizes = list(dict.fromkeys(row["size"] for row in rows))
-    lines = {}
+    lines: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
         if row["pass"] == "forward" and row["median"] is not None:
             lines.setdefault(row["module"], []).append((sizes.index(row["size"]), row["median"]))
     styles = ("-", "--", ":")
     for i, (name, points) in enumerate(lines.items()):
-        bold = {"linewidth": 3, "color": "black"} if name == REFERENCE else {}
-        axes.plot(*zip(*points, strict=True), styles[i // 10], marker="o", label=name, **bold)
+        line = axes.plot(*zip(*points, strict=True), styles[i // 10], marker="o", label=name)[0]
+        if name == REFERENCE:
+            line.set(linewidth=3, color="black")
     axes.set_xticks(range(len(sizes)), sizes)
     axes.set(xlabel="map (height x width)", ylabel="forward (ms)", yscale="log")
     figure.legend(fontsize="small", loc="outside right upper", handlelength=4)

@@ -1,6 +1,7 @@
 """Sliding windows of `srnet.modeling.SemanticInference` against the loop of published code."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ def plain_loop(
     """
     size = image.shape[1:]
     steps = [-(-max(s - w, 0) // d) + 1 for s, w, d in zip(size, window, stride, strict=True)]
-    total = count = None
+    total, count = torch.zeros(()), torch.zeros(())
     for row in range(steps[0]):
         for column in range(steps[1]):
             top = min(row * stride[0], size[0] - window[0])
@@ -43,8 +44,7 @@ def plain_loop(
             right, bottom = size[1] - left - window[1], size[0] - top - window[0]
             padded = F.pad(found, (left, right, top, bottom))
             ones = F.pad(torch.ones_like(found[:, :1]), (left, right, top, bottom))
-            total = padded if total is None else total + padded
-            count = ones if count is None else count + ones
+            total, count = total + padded, count + ones
     return (total / count)[0]
 
 
@@ -79,18 +79,18 @@ def time_sliding(
     if any(w > s for w, s in zip(window, size, strict=True)):
         sides = ("{}x{}".format(*lengths) for lengths in (window, size))
         raise ValueError("the window {} is larger than the image {}".format(*sides))
-    model = prepare(cfg, size=window, device=device).model
-    if not hasattr(model, "logits"):
+    logits: Any = getattr(prepare(cfg, size=window, device=device).model, "logits", None)
+    if logits is None:
         raise ValueError(f"{cfg.MODEL.META_ARCHITECTURE} is no semantic model: it has no windows")
     predict = SemanticInference(
-        model.logits,
+        logits,
         window=window,
         stride=stride,
         max_batch_pixels=cfg.TEST.SEM_SEG.MAX_BATCH_PIXELS,
     )
     image = torch.rand(3, *size, device=device)
     runs = {
-        "plain loop": lambda: plain_loop(model.logits, image, window, stride),
+        "plain loop": lambda: plain_loop(logits, image, window, stride),
         "SemanticInference": lambda: predict(image),
     }
     with torch.inference_mode():

@@ -12,6 +12,7 @@ from srnet.modeling import DFNet, WiderResNet38
 from srnet.modeling.backbone.dfnet import VARIANTS
 
 from .architecture import check, check_backbone
+from .efficientnet_lite import convert_efficientnet_lite0
 from .files import read_file, write_weights
 from .torchvision_names import has_torchvision_names, to_detectron2_names
 from .wrappers import strip_prefixes, unwrap
@@ -95,6 +96,7 @@ CONVERTERS = {
     "dfnet": convert_dfnet,
     "wider-resnet": convert_wider_resnet,
     "resnet": convert_resnet,
+    "efficientnet-lite0": convert_efficientnet_lite0,
 }
 
 

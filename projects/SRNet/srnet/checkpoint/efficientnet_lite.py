@@ -10,6 +10,10 @@ from collections.abc import Mapping
 
 import torch
 
+from srnet.modeling.backbone.timm_backbone import TimmBackbone, create_timm_model
+
+from .architecture import check
+
 # Blocks of each stage.
 DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 STEM = {"_conv_stem": "conv_stem", "_bn0": "bn1"}
@@ -30,7 +34,8 @@ def convert_efficientnet_lite0(state: Mapping[str, torch.Tensor]) -> dict[str, t
     """Rename the weights to those of `TimmBackbone`'s body; the classifier is left out.
 
     Raises:
-        ValueError: a name is none of EfficientNet-Lite0's.
+        ModuleNotFoundError: timm, which the result is checked against, is not installed.
+        ValueError: a name or a shape is not EfficientNet-Lite0's.
     """
     places = [(s, i) for s, depth in enumerate(DEPTHS) for i in range(depth)]
     renamed = {}
@@ -44,4 +49,6 @@ def convert_efficientnet_lite0(state: Mapping[str, torch.Tensor]) -> dict[str, t
             raise ValueError(f"{name} is no parameter of EfficientNet-Lite0")
         place = "" if stage is None else f"blocks.{stage}.{index}."
         renamed[f"body.{place}{table[match[2]]}.{match[3]}"] = value
-    return renamed
+    with torch.device("meta"):
+        network = TimmBackbone(create_timm_model("tf_efficientnet_lite0"), out_features=["res5"])
+    return check(renamed, network)

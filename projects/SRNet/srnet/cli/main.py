@@ -58,7 +58,7 @@ def run(words: Sequence[str]) -> None:
     program, rest = f"srnet {name}", words[1:]
     if name in GROUPS:
         group = importlib.import_module(f"srnet.cli.{name}")
-        name = choose(program, group.__doc__, group.COMMANDS, rest)
+        name = choose(program, group.__doc__ or "", group.COMMANDS, rest)
         program, rest, command = f"{program} {name}", rest[1:], group.find(name)
     else:
         command = command_in(f"srnet.cli.{name}")

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a registered dataset (default: the first in DATASETS.TEST)",
     )
     parser.add_argument(
-        "--num", type=at_least(1), default=8, metavar="N", help="images of it (default: 8)"
+        "--num", type=at_least(1), default=8, metavar="N", help="images of the dataset (default: 8)"
     )
     parser.add_argument(
         "--input", nargs="+", default=[], metavar="IMAGE", help="draw these files, without truth"

@@ -43,6 +43,7 @@ def find_config(name_or_path: str | os.PathLike) -> Path:
 
 
 def nearest_names(name: str) -> list[str]:
-    """Up to five names that resemble `name`; all where none does."""
+    """Up to five names that resemble `name`; where none does, the folders, as "FOLDER/..."."""
     names = config_names()
-    return difflib.get_close_matches(name, names, n=5, cutoff=0.3) or names
+    near = difflib.get_close_matches(name, names, n=5, cutoff=0.3)
+    return near or sorted({f"{folder}/..." for folder, _ in (n.split("/") for n in names)})

@@ -22,6 +22,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _refuse_tag(loader: _Loader, node: yaml.Node) -> None:
+    problem = f"the tag {node.tag} is not allowed: a config file holds data alone"
+    raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+_Loader.add_constructor(None, _refuse_tag)
+
+
 def read_with_bases(path: Path) -> list[tuple[Path, dict]]:
     """Read a config file and all files it builds on.
 

@@ -40,7 +40,9 @@ def fit_to_device(cfg: CfgNode, part: nn.Module) -> nn.Module:
     if torch.device(cfg.MODEL.DEVICE).type == "cpu":
         check_head_norms(cfg)
         part = replace_sync_batchnorm(part)
-    return part.to(memory_format=torch.channels_last) if cfg.MODEL.CHANNELS_LAST else part
+    if cfg.MODEL.CHANNELS_LAST:
+        part = part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return part
 
 
 def check_head_norms(cfg: CfgNode) -> None:

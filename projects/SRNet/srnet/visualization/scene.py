@@ -102,7 +102,7 @@ def metadata_with_colors(name: str) -> Metadata:
 
 def legend_of(metadata: Metadata) -> dict[str, list[int]]:
     """Class names and their colours, things first; empty where there are too many to list."""
-    legend = {}
+    legend: dict[str, list[int]] = {}
     for kind in ("thing", "stuff"):
         classes = metadata.get(f"{kind}_classes") or []
         legend.update(zip(classes, metadata.get(f"{kind}_colors") or [], strict=True))

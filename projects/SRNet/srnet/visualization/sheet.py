@@ -42,7 +42,9 @@ def draw_sheet(
             if i < columns:
                 axes.set_title(title, fontsize=11, pad=4)
     if legend:
-        patches = [Patch(color=np.array(color) / 255, label=n) for n, color in legend.items()]
+        patches = [
+            Patch(color=tuple(np.array(color) / 255), label=n) for n, color in legend.items()
+        ]
         per_line = 4 * columns if len(legend) > 5 * columns else len(legend)
         figure.legend(handles=patches, loc="lower center", ncols=per_line, frameon=False)
     figure.savefig(path)

@@ -58,7 +58,9 @@ def visualize(
     legend = legend_of(metadata)
     output = output or os.path.join(cfg.OUTPUT_DIR, "visualize")
     os.makedirs(output, exist_ok=True)
-    rows, paths, sheet = [], [], os.path.join(output, "sheet.png")
+    rows: list[dict[str, np.ndarray]] = []
+    paths: list[str] = []
+    sheet = os.path.join(output, "sheet.png")
     for record in records:
         inputs = mapper(record)
         image = read_image(record["file_name"], "RGB")

@@ -50,12 +50,8 @@ def run(args: argparse.Namespace) -> None:
 
 def predict(args: argparse.Namespace) -> None:
     """Run one process of the prediction."""
-    from srnet import get_cfg
-    from srnet.engine import set_up
+    from srnet.cli.launch import start_process
     from srnet.engine.submission import predict_and_archive
-    from srnet.model_zoo.names import find_config
 
-    cfg = get_cfg(args.config_file, [*args.opts, "DATASETS.TEST", f"('{args.dataset}',)"])
-    args.config_file = str(find_config(args.config_file))
-    set_up(cfg, args)
+    cfg = start_process(args, ["DATASETS.TEST", f"('{args.dataset}',)"])
     predict_and_archive(cfg, args.dataset, args.output)

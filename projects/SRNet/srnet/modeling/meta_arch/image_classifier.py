@@ -1,8 +1,10 @@
 """The meta-architecture of the image classifiers (section IV-E)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from torch import nn
 from torchvision.transforms import v2
@@ -29,6 +31,9 @@ class ImageClassifier(nn.Module):
         ValueError: the backbone does not return ``in_feature``, or there are less than 2 classes.
     """
 
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+
     @configurable
     def __init__(
         self,
@@ -54,8 +59,8 @@ class ImageClassifier(nn.Module):
         self.backbone = backbone
         self.in_feature = in_feature
         self.label_smoothing = label_smoothing
-        # What the mapper does to images in evaluation, here for images without a mapper.
-        self._crop = v2.Compose([v2.Resize(resize_test), v2.CenterCrop(size_test)])
+        self.resize_test = resize_test
+        self.size_test = size_test
         self.linear = nn.Linear(shapes[in_feature].channels, num_classes)
         # As Detectron2's ResNet (Goyal et al., Accurate, Large Minibatch SGD, section 5.1).
         nn.init.normal_(self.linear.weight, std=0.01)
@@ -64,7 +69,7 @@ class ImageClassifier(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
     @classmethod
-    def from_config(cls, cfg):
+    def from_config(cls, cfg: CfgNode) -> dict:
         """Build the backbone, and read `MODEL.CLASSIFIER` and `INPUT.CLASSIFICATION`."""
         return {
             "backbone": fit_to_device(cfg, build_backbone(cfg)),
@@ -104,11 +109,12 @@ class ImageClassifier(nn.Module):
         image = x["image"]
         if "height" not in x:
             return image
-        # By Pillow, as the mapper does it: PyTorch's interpolation rounds otherwise.
+        # The mapper's operations, by Pillow as there: PyTorch's interpolation rounds otherwise.
+        crop = v2.Compose([v2.Resize(self.resize_test), v2.CenterCrop(self.size_test)])
         image = to_pil_image(image.round().clamp(0, 255).to("cpu", torch.uint8))
-        return pil_to_tensor(self._crop(image))
+        return pil_to_tensor(crop(image))
 
-    def forward(self, batched_inputs: list[dict]):
+    def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """Compute the loss in training, logits otherwise.
 
         Args:
@@ -122,8 +128,8 @@ class ImageClassifier(nn.Module):
         """
         if not batched_inputs and not self.training:
             return []  # a batch of images that could not be read
-        images = [x["image"] if self.training else self.prepare(x) for x in batched_inputs]
-        images = torch.stack(images).to(self.device)
+        batch = [x["image"] if self.training else self.prepare(x) for x in batched_inputs]
+        images = torch.stack(batch).to(self.device)
         logits = self.logits((images - self.pixel_mean) / self.pixel_std)
         if not self.training:
             return [{"logits": row} for row in logits.float()]
@@ -136,7 +142,7 @@ class ImageClassifier(nn.Module):
         )
         return {"loss_cls": loss}
 
-    def check_weights(self, fit) -> None:
+    def check_weights(self, fit: Any) -> None:
         """Refuse to start a training from the weights of another architecture.
 
         A linear layer for other classes is what fine-tuning has, and context modules may be new:
