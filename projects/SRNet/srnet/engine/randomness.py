@@ -1,0 +1,71 @@
+"""Random numbers of a training that an interruption does not change.
+
+Dropout and the sampling of proposals in Detectron2's detectors draw from PyTorch's generators
+inside the model. They are seeded anew in every iteration, so iteration 1000 draws the same numbers
+whether the run came there at once or was resumed on the way.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+
+from .signals import signals_blocked
+
+# Sets these numbers apart from those of the data, which are drawn from (seed, position).
+_MODEL = 1
+
+
+def run_seed(cfg: CfgNode) -> int:
+    """The seed of a run: `SEED`, or where that is negative one that all processes draw together."""
+    return cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+
+
+def seed_iteration(device: torch.device, seed: int, iteration: int, rank: int) -> None:
+    """Seed PyTorch's generators, of the CPU and of a device.
+
+    The generators of NumPy and Python, which Detectron2 seeds once, are left alone.
+
+    Args:
+        device: where the model is.
+        seed: the seed of the run, 0 or more.
+        iteration: the iteration that begins.
+        rank: the process among all.
+    """
+    key = (seed, iteration, rank, _MODEL)
+    number = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    torch.default_generator.manual_seed(number)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(number)
+
+
+class SeededIterations:
+    """Mixed into a Detectron2 trainer: PyTorch's generators are seeded once a batch is there.
+
+    `seed` is set by the owner. The workers of the data loader are started with the stop signals
+    blocked, so a signal to the whole process group leaves them running until the iteration is over.
+    """
+
+    seed = 0
+
+    @property
+    def _data_loader_iter(self) -> Iterator:
+        return _SeededBatches(self)
+
+    def _next_batch(self):
+        with signals_blocked():
+            batches = super()._data_loader_iter  # the first time, this starts the workers
+        batch = next(batches)
+        device = next(self.model.parameters()).device
+        seed_iteration(device, self.seed, self.iter, comm.get_rank())
+        return batch
+
+
+class _SeededBatches(Iterator):
+    def __init__(self, trainer: SeededIterations):
+        self.trainer = trainer
+
+    def __next__(self):
+        return self.trainer._next_batch()
