@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 from detectron2.engine import HookBase
+from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from PIL import Image
 from srnet import get_cfg
@@ -58,8 +59,9 @@ class Recorder(HookBase):
         self.losses, self.rates, self.weights = {}, {}, []
 
     def after_step(self):
-        i = self.trainer.iter
-        self.losses[i] = self.trainer.storage.history("total_loss").latest()
+        if comm.is_main_process():  # which has the mean over the processes
+            loss = self.trainer.storage.history("total_loss").latest()
+            self.losses[self.trainer.iter] = loss
         self.weights.append(first_weight(self.trainer.model).clone())
 
     def before_step(self):
@@ -67,7 +69,7 @@ class Recorder(HookBase):
 
 
 def first_weight(model):
-    return model.backbone.stem.conv1.weight.detach()
+    return getattr(model, "module", model).backbone.stem.conv1.weight.detach()
 
 
 def build(root, sets, folder, resume=False, config=CONFIG, evaluate=False, **more):

@@ -6,13 +6,15 @@ whether the run came there at once or was resumed on the way.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
+from torch.utils.data import DataLoader
 
-from .signals import signals_blocked
+from .signals import keep_working, signals_blocked
 
 # Sets these numbers apart from those of the data, which are drawn from (seed, position).
 _MODEL = 1
@@ -44,8 +46,8 @@ def seed_iteration(device: torch.device, seed: int, iteration: int, rank: int) -
 class SeededIterations:
     """Mixed into a Detectron2 trainer: PyTorch's generators are seeded once a batch is there.
 
-    `seed` is set by the owner. The workers of the data loader are started with the stop signals
-    blocked, so a signal to the whole process group leaves them running until the iteration is over.
+    `seed` is set by the owner. The workers of the data loader are started so that a stop signal to
+    all processes leaves them running until the iteration is over.
     """
 
     seed = 0
@@ -55,12 +57,21 @@ class SeededIterations:
         return _SeededBatches(self)
 
     def _next_batch(self):
-        with signals_blocked():
-            batches = super()._data_loader_iter  # the first time, this starts the workers
-        batch = next(batches)
+        if self._data_loader_iter_obj is None:
+            self._start_workers()
+        batch = next(super()._data_loader_iter)
         device = next(self.model.parameters()).device
         seed_iteration(device, self.seed, self.iter, comm.get_rank())
         return batch
+
+    def _start_workers(self) -> None:
+        loader = self.data_loader
+        # Detectron2's AspectRatioGroupedDataset is around a DataLoader.
+        loader = loader if isinstance(loader, DataLoader) else getattr(loader, "dataset", None)
+        if isinstance(loader, DataLoader) and loader.num_workers:
+            loader.worker_init_fn = partial(keep_working, loader.worker_init_fn)
+        with signals_blocked():
+            super()._data_loader_iter  # noqa: B018  starts them
 
 
 class _SeededBatches(Iterator):

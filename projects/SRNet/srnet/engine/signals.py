@@ -56,8 +56,10 @@ class StopSignals(contextlib.AbstractContextManager):
         self._received_at = 0.0
         self._interruptible = False
         self._before: dict[int, Callable | int | None] = {}
+        self._pid = os.getpid()
 
     def __enter__(self) -> "StopSignals":
+        self._pid = os.getpid()
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
                 self._before[number] = signal.signal(number, self._receive)
@@ -94,6 +96,8 @@ class StopSignals(contextlib.AbstractContextManager):
             self._interruptible = False
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            return  # a worker of a data loader inherits this handler
         now = time.monotonic()
         if self.received:
             if now - self._received_at >= SAME_REQUEST_SECONDS:
@@ -139,6 +143,28 @@ def signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def keep_working(init: Callable[[int], None] | None, worker: int) -> None:
+    """Start a worker of a data loader that was started with :func:`signals_blocked`.
+
+    A scheduler may send its signal to every process of a job. The worker goes on, since the running
+    iteration may need it, and ends when its parent tells it to.
+
+    Args:
+        init: the loader's own `worker_init_fn`.
+        worker: the number of the worker.
+    """
+    parent = os.getppid()
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+    if init is not None:
+        init(worker)
 
 
 @contextlib.contextmanager
