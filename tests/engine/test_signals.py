@@ -14,7 +14,7 @@ import pytest
 import torch
 from detectron2.engine import HookBase, launch
 from srnet.checkpoint import Checkpointer
-from srnet.engine import TrainingStopped, close_process_groups, stop_signals_passed_on
+from srnet.engine import Trainer, TrainingStopped, close_process_groups, stop_signals_passed_on
 from srnet.engine.signals import STOP_SIGNALS, StopSignals
 
 EMA = {"SOLVER.EMA.ENABLED": True}
@@ -84,19 +84,20 @@ def test_the_iteration_ends_and_the_run_goes_on_exactly(
 
 
 def test_a_periodic_checkpoint_is_not_saved_twice(root, sets, tmp_path, monkeypatch):
-    saved, save = [], Checkpointer.save
-    monkeypatch.setattr(
-        Checkpointer, "save", lambda self, name, **more: (saved.append(name), save(self, name, **more))
-    )
+    saved, tag = [], Checkpointer.tag_last_checkpoint
+
+    def record(self, name):
+        saved.append(name)
+        tag(self, name)
+
+    monkeypatch.setattr(Checkpointer, "tag_last_checkpoint", record)
     stop(root, sets, tmp_path, signal.SIGTERM, 1)
-    assert saved == ["model_0000001"]
+    assert saved == ["model_0000001.pth"]
 
 
 def test_no_evaluation_after_a_signal(root, sets, tmp_path, monkeypatch):
     """Neither the periodic one nor the last one; `--resume` makes up for it."""
     from classifier_runs import train
-    from srnet.checkpoint import Checkpointer
-from srnet.engine import Trainer
 
     def evaluate(*args):
         raise AssertionError("evaluated")
@@ -119,8 +120,6 @@ def test_a_signal_leaves_an_evaluation_at_once(
     root, sets, tmp_path, monkeypatch, period, checkpoint
 ):
     from classifier_runs import build
-    from srnet.checkpoint import Checkpointer
-from srnet.engine import Trainer
 
     def evaluate(*args):
         try:
