@@ -1,5 +1,9 @@
 """What a training cannot run with is refused before anything is built, with the key's name."""
 
+import multiprocessing
+import os
+import signal
+
 import pytest
 import torch
 from classifier_runs import build, make_sets, train
@@ -117,6 +121,18 @@ def test_memory_of_a_worker(root, text):
     for part in ("DATALOADER.NUM_WORKERS 3", "SOLVER.IMS_PER_BATCH 5", "INPUT.CROP.SIZE"):
         assert part in message
     assert len(message.splitlines()) == 1
+
+
+def test_a_killed_worker(root, sets, tmp_path):
+    class Kill(HookBase):
+        def after_step(self):
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid, signal.SIGKILL)
+
+    trainer, _ = build(root, sets, tmp_path, **{"DATALOADER.NUM_WORKERS": 1})
+    trainer.register_hooks([Kill()])
+    with pytest.raises(RuntimeError, match=r"DATALOADER.NUM_WORKERS 1, .*CLASSIFICATION.SIZE 32"):
+        trainer.train()
 
 
 def test_memory_of_a_gpu_and_other_errors(root):

@@ -86,6 +86,17 @@ def test_another_schedule(root, sets, poly, tmp_path):
     assert curve.rates == pytest.approx({2: 0.02, 3: 0.002})
 
 
+def test_a_checkpoint_of_detectron2s_trainer(root, sets, poly, tmp_path):
+    """It has neither the names of the parameters nor the keys of SOLVER."""
+    folder = resumed_from(poly[0], NEXT, tmp_path / "out")
+    checkpoint = torch.load(folder / NEXT, weights_only=True)
+    for key in ("seed", "solver", "parameters", "history"):
+        del checkpoint["trainer"][key]
+    torch.save(checkpoint, folder / NEXT)
+    _, curve = train(root, sets, folder, resume=True, **POLY)
+    assert curve.losses == {i: poly[1].losses[i] for i in (2, 3)}
+
+
 def test_mixed_precision_from_a_run_without(root, sets, poly, tmp_path):
     more = {"SOLVER.AMP.ENABLED": True, "SOLVER.ACCUMULATE": 2}
     folder = resumed_from(poly[0], NEXT, tmp_path / "out")

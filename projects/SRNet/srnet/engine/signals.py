@@ -174,7 +174,8 @@ def stop_signals_passed_on(processes: int) -> Iterator[None]:
     The parent waits for them, and ends with the exit status of a training that was stopped.
 
     Args:
-        processes: how many `launch` starts; one runs in the parent itself, and nothing is done.
+        processes: how many there are on all machines; a single one runs in the parent itself, and
+            nothing is done here.
 
     Raises:
         SystemExit: the processes were stopped by a signal.

@@ -84,8 +84,8 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
-        check_training(cfg)
         cfg = self.auto_scale_workers(scale_learning_rate(cfg), comm.get_world_size())
+        check_training(cfg)
         check_unlocked(cfg.OUTPUT_DIR)
         seed = run_seed(cfg)
         model = self.build_model(cfg)
