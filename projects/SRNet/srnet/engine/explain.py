@@ -1,8 +1,10 @@
 """Errors of PyTorch during a training, with the config keys that help."""
 
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import connection
 
 import torch
 from detectron2.config import CfgNode
@@ -27,6 +29,12 @@ def training_errors_explained(cfg: CfgNode) -> Iterator[None]:
     """
     try:
         yield
+    except (ConnectionError, EOFError) as error:
+        # While a batch was being received from a worker that was killed.
+        frames = traceback.extract_tb(error.__traceback__)
+        if any(frame.filename == connection.__file__ for frame in frames):
+            raise RuntimeError(_worker_memory(cfg, error)) from error
+        raise
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise RuntimeError(_gpu_memory(cfg, error)) from error
