@@ -16,15 +16,21 @@ from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from detectron2.data.build import _test_loader_from_config, _train_loader_from_config
+from detectron2.data.build import (
+    _train_loader_from_config,
+    trivial_batch_collator,
+    worker_init_reset_seed,
+)
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from .aspect_ratio import AspectRatioBatches, wide_images
 from .mapped_dataset import FilledBatches, MappedDataset, leave_out_missing
+from .records import load_records
 from .seeding import seeded
 from .tasks import task_of
-from .validate import check_categories, explain_dataset_errors
+from .validate import check_categories
 
 
 class StreamSampler(Sampler):
@@ -88,16 +94,27 @@ def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader:
     """
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     # Detectron2's sampler draws its seed from NumPy's generator, whatever was drawn before.
-    with seeded(seed), explain_dataset_errors(cfg.DATASETS.TRAIN):
-        arguments = _train_loader_from_config(cfg, mapper=mapper)
-    dataset = arguments.pop("dataset")
+    with seeded(seed):
+        records = load_records(cfg, cfg.DATASETS.TRAIN, is_train=True)
+        arguments = _train_loader_from_config(cfg, mapper, dataset=records)
+    dataset, wide = arguments.pop("dataset"), None
     if isinstance(dataset, list):
         check_categories(dataset, cfg)
+        if arguments["aspect_ratio_grouping"]:
+            wide = wide_images(dataset)
         dataset = DatasetFromList(dataset, copy=False)
     dataset = MappedDataset(dataset, arguments.pop("mapper"))
     sampler = arguments.pop("sampler")
     if type(sampler) is TrainingSampler:
         sampler = ShuffledIndices(sampler)
+    if wide is not None:
+        return DataLoader(
+            StreamDataset(dataset, seed),
+            batch_sampler=AspectRatioBatches(sampler, wide, cfg.SOLVER.IMS_PER_BATCH),
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            collate_fn=getattr(mapper, "collate", trivial_batch_collator),
+            worker_init_fn=worker_init_reset_seed,
+        )
     return build_detection_train_loader(
         StreamDataset(dataset, seed),
         mapper=None,
@@ -114,16 +131,14 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Callable) -> Iter
     `INPUT.CLASSIFICATION.BATCH_TEST`. Images that the mapper passes over are left out; the
     evaluator counts them as missing.
     """
-    arguments = _test_loader_from_config(cfg, dataset_name, mapper)
-    dataset = arguments["dataset"]
+    dataset = load_records(cfg, [dataset_name], is_train=False)
     if isinstance(dataset, list):
         dataset = DatasetFromList(dataset, copy=False)
     loader = build_detection_test_loader(
-        MappedDataset(dataset, arguments["mapper"], replace=False),
+        MappedDataset(dataset, mapper, replace=False),
         mapper=None,
-        sampler=arguments["sampler"],
         batch_size=cfg.INPUT.CLASSIFICATION.BATCH_TEST if task_of(cfg).one_size else 1,
-        num_workers=arguments["num_workers"],
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=getattr(mapper, "collate", leave_out_missing),
     )
     return FilledBatches(loader) if cfg.DATALOADER.SKIP_BAD_IMAGES else loader
@@ -132,9 +147,12 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Callable) -> Iter
 def start_at_iteration(loader, iteration: int, images_per_batch: int) -> None:
     """Let a loader of :func:`build_train_loader`, not read yet, begin with a later batch.
 
-    With aspect-ratio grouping batches are formed later than the stream, so there it begins near
-    that batch, not at it.
+    Where images are grouped by aspect ratio and the annotations have no sizes, Detectron2 forms the
+    batches after the images are read. There the loader begins near that batch, not at it.
     """
     if not isinstance(loader, DataLoader):
         loader = loader.dataset  # AspectRatioGroupedDataset around a DataLoader
-    loader.dataset.sampler.start = iteration * images_per_batch
+    if isinstance(loader.batch_sampler, AspectRatioBatches):
+        loader.batch_sampler.start = iteration
+    else:
+        loader.dataset.sampler.start = iteration * images_per_batch

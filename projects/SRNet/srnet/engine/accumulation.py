@@ -4,29 +4,14 @@ import time
 from contextlib import nullcontext
 
 import torch
-from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
-from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 
 from .divergence import FiniteLosses
+from .randomness import SeededIterations
 
 
-def check_accumulation(cfg: CfgNode) -> None:
-    """Check that `SOLVER.ACCUMULATE` divides the images of a process.
-
-    Raises:
-        ValueError: it does not.
-    """
-    images, parts = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(), cfg.SOLVER.ACCUMULATE
-    if parts < 1 or images % parts:
-        raise ValueError(
-            f"SOLVER.ACCUMULATE={parts} must divide the {images} images of a process "
-            "(SOLVER.IMS_PER_BATCH / number of processes)"
-        )
-
-
-class AccumulatingTrainer(FiniteLosses, SimpleTrainer):
+class AccumulatingTrainer(SeededIterations, FiniteLosses, SimpleTrainer):
     """Detectron2's SimpleTrainer or AMPTrainer with the batch of an iteration in equal parts.
 
     The gradient is that of the mean of the parts' losses, which is the whole batch's where a loss

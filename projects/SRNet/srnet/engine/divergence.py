@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from detectron2.engine import AMPTrainer, SimpleTrainer
 
+from .randomness import SeededIterations
+
 
 class FiniteLosses:
     """Mixed into a Detectron2 trainer: a loss that is not finite is named before the step is made.
@@ -22,32 +24,56 @@ class FiniteLosses:
         super()._write_metrics(loss_dict, *args, **kwargs)
 
 
-class FiniteTrainer(FiniteLosses, SimpleTrainer):
+class FiniteTrainer(SeededIterations, FiniteLosses, SimpleTrainer):
     """Detectron2's SimpleTrainer that names the loss that is not finite."""
 
 
-class FiniteAMPTrainer(FiniteLosses, AMPTrainer):
+class FiniteAMPTrainer(SeededIterations, FiniteLosses, AMPTrainer):
     """Detectron2's AMPTrainer that names the loss that is not finite."""
 
 
 def advise_after_divergence(
-    error: FloatingPointError, iteration: int, checkpoints: Sequence[str], weights: str
+    error: FloatingPointError,
+    iteration: int,
+    sound: str | None,
+    broken: Sequence[str],
+    weights: str,
 ) -> str:
     """Say where a training diverged and how to go on.
 
     Args:
         error: what went wrong.
         iteration: when.
-        checkpoints: those of the training, the newest first.
+        sound: the last checkpoint of this training whose weights are finite, if there is one.
+        broken: later checkpoints of this training.
         weights: `MODEL.WEIGHTS`.
     """
-    if checkpoints:
-        back = f"The last checkpoint is {checkpoints[0]}: --resume continues from it"
+    if sound and broken:
+        back = f"Remove {', '.join(broken)} (not finite): --resume then continues from {sound}"
+    elif sound:
+        back = f"The last checkpoint is {sound}: --resume continues from it"
     else:
         start = f"MODEL.WEIGHTS {weights}" if weights else "random weights"
-        back = f"There is no checkpoint yet: start again from {start}"
+        back = (
+            "This training has no checkpoint with finite weights: start again from "
+            f"{start}, without --resume"
+        )
     what = str(error).rstrip(".")
     return (
         f"training diverged at iteration {iteration}: {what}. {back}; a smaller SOLVER.BASE_LR, a "
         "longer SOLVER.WARMUP_ITERS or SOLVER.CLIP_GRADIENTS.ENABLED True may help."
     )
+
+
+def inspect_checkpoint(path: str) -> tuple[int | None, bool]:
+    """The iteration of a checkpoint, and whether all its weights are finite.
+
+    Returns:
+        ``(None, False)`` where it cannot be read.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        finite = all(bool(value.isfinite().all()) for value in checkpoint["model"].values())
+        return checkpoint["iteration"], finite
+    except Exception:  # whatever is wrong with the file, it is no advice
+        return None, False

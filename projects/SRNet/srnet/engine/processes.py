@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from detectron2.utils import comm
 
+from .signals import TrainingStopped
+
 
 def share_cpu_threads() -> None:
     """Divide the cores among the processes of a machine; PyTorch would give each all of them."""
@@ -26,14 +28,23 @@ def close_process_groups(main):
 
     @functools.wraps(main)
     def run(*args, **kwargs):
-        result = main(*args, **kwargs)
+        try:
+            result = main(*args, **kwargs)
+        except TrainingStopped:
+            _close()  # all processes have met already
+            raise
         if dist.is_available() and dist.is_initialized():
             comm.synchronize()
-            # What still holds a group would keep its threads alive.
-            comm._get_global_gloo_group.cache_clear()
-            comm._LOCAL_PROCESS_GROUP = None
-            gc.collect()
-            dist.destroy_process_group()
+        _close()
         return result
 
     return run
+
+
+def _close() -> None:
+    if dist.is_available() and dist.is_initialized():
+        # What still holds a group would keep its threads alive.
+        comm._get_global_gloo_group.cache_clear()
+        comm._LOCAL_PROCESS_GROUP = None
+        gc.collect()
+        dist.destroy_process_group()

@@ -46,7 +46,7 @@ IMAGE_SUFFIX = "_leftImg8bit.png"
 TRAIN_ID_SUFFIX = "_gtFine_labelTrainIds.png"
 # The last two for the instances: trained on, and evaluated against.
 INSTANCE_SUFFIXES = ("_gtFine_labelIds.png", "_gtFine_polygons.json", "_gtFine_instanceIds.png")
-PREPARE = "python datasets/prepare_cityscapes.py"
+PREPARE = "srnet prepare cityscapes"
 VOID = 255
 
 

@@ -195,7 +195,9 @@ def _share(text: str) -> float:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of :func:`prepare`."""
-    commands = parser.add_subparsers(dest="release", required=True)
+    commands = parser.add_subparsers(
+        parser_class=argparse.ArgumentParser, dest="release", required=True
+    )
     segnet = commands.add_parser("segnet", help="from SegNet's 480 x 360 folders")
     segnet.add_argument(
         "source",
