@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import Sampler
 
@@ -40,7 +41,13 @@ class AspectRatioBatches(Sampler):
         start: the batch to begin with.
     """
 
-    def __init__(self, sampler: Sampler, wide: np.ndarray, total_batch_size: int, start: int = 0):
+    def __init__(
+        self,
+        sampler: TrainingSampler | RepeatFactorTrainingSampler,
+        wide: np.ndarray,
+        total_batch_size: int,
+        start: int = 0,
+    ):
         self.sampler = sampler
         self.wide = wide
         self.total_batch_size = total_batch_size

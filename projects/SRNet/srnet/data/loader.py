@@ -8,6 +8,7 @@ of a run on one, and a resumed run those it would have seen.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from typing import cast
 
 import torch
 from detectron2.config import CfgNode
@@ -21,12 +22,13 @@ from detectron2.data.build import (
     trivial_batch_collator,
     worker_init_reset_seed,
 )
+from detectron2.data.common import AspectRatioGroupedDataset, ToIterableDataset
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .aspect_ratio import AspectRatioBatches, wide_images
-from .mapped_dataset import FilledBatches, MappedDataset, leave_out_missing
+from .mapped_dataset import FilledBatches, Items, MappedDataset, leave_out_missing
 from .records import load_records
 from .seeding import seeded
 from .tasks import task_of
@@ -74,20 +76,20 @@ class StreamDataset(Dataset):
         seed: the seed of the stream.
     """
 
-    def __init__(self, dataset: Dataset, seed: int):
+    def __init__(self, dataset: Items[dict | None], seed: int):
         self.dataset = dataset
         self.seed = seed
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, item: tuple[int, int]):
+    def __getitem__(self, item: tuple[int, int]) -> dict | None:
         position, index = item
         with seeded(self.seed, position):
             return self.dataset[index]
 
 
-def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader:
+def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader | AspectRatioGroupedDataset:
     """Build the training loader: Detectron2's, over a stream.
 
     With `SEED` set the stream is the same in every run; otherwise it is drawn anew.
@@ -144,15 +146,18 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Callable) -> Iter
     return FilledBatches(loader) if cfg.DATALOADER.SKIP_BAD_IMAGES else loader
 
 
-def start_at_iteration(loader, iteration: int, images_per_batch: int) -> None:
+def start_at_iteration(
+    loader: DataLoader | AspectRatioGroupedDataset, iteration: int, images_per_batch: int
+) -> None:
     """Let a loader of :func:`build_train_loader`, not read yet, begin with a later batch.
 
     Where images are grouped by aspect ratio and the annotations have no sizes, Detectron2 forms the
     batches after the images are read. There the loader begins near that batch, not at it.
     """
     if not isinstance(loader, DataLoader):
-        loader = loader.dataset  # AspectRatioGroupedDataset around a DataLoader
+        loader = cast(DataLoader, loader.dataset)
     if isinstance(loader.batch_sampler, AspectRatioBatches):
         loader.batch_sampler.start = iteration
     else:
-        loader.dataset.sampler.start = iteration * images_per_batch
+        stream = cast(ToIterableDataset, loader.dataset)
+        stream.sampler.start = iteration * images_per_batch

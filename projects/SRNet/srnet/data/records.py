@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
@@ -24,10 +25,11 @@ from pycocotools import mask as mask_api
 from torch.utils.data import ConcatDataset, Dataset
 
 from .datasets.panoptic_folders import load_if_complete
+from .mapped_dataset import Items
 from .validate import read_coco
 
 
-def load_records(cfg: CfgNode, names: Sequence[str], is_train: bool) -> list[dict] | Dataset:
+def load_records(cfg: CfgNode, names: Sequence[str], is_train: bool) -> list[dict] | Items[dict]:
     """Load datasets as one, in Detectron2's standard form.
 
     Args:
@@ -39,9 +41,10 @@ def load_records(cfg: CfgNode, names: Sequence[str], is_train: bool) -> list[dic
         FileNotFoundError: a file is missing.
         ValueError: annotations are wrong, or no image is left; the message names the file.
     """
-    found = [load_dataset(name, masks=cfg.MODEL.MASK_ON, labelled=is_train) for name in names]
-    if isinstance(found[0], Dataset):
-        return ConcatDataset(found) if len(found) > 1 else found[0]
+    loaded = [load_dataset(name, masks=cfg.MODEL.MASK_ON, labelled=is_train) for name in names]
+    if isinstance(loaded[0], Dataset):
+        return ConcatDataset(cast("list[Dataset]", loaded)) if len(loaded) > 1 else loaded[0]
+    found = cast("list[list[dict]]", loaded)
     for name, records in zip(names, found, strict=True):
         if not records:
             raise ValueError(f"the dataset {name} has no images")
@@ -74,7 +77,9 @@ def _test_proposals(cfg: CfgNode, names: Sequence[str]) -> list[str]:
     return [files[name] for name in names]
 
 
-def load_dataset(name: str, *, masks: bool = False, labelled: bool = True) -> list[dict] | Dataset:
+def load_dataset(
+    name: str, *, masks: bool = False, labelled: bool = True
+) -> list[dict] | Items[dict]:
     """Load one dataset: with checks, where Detectron2's loaders of COCO's format would read it.
 
     Args:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from detectron2.engine import AMPTrainer, SimpleTrainer
@@ -9,14 +10,16 @@ from detectron2.engine import AMPTrainer, SimpleTrainer
 from .randomness import SeededIterations
 
 
-class FiniteLosses:
+class FiniteLosses(SimpleTrainer):
     """Mixed into a Detectron2 trainer: a loss that is not finite is named before the step is made.
 
     Detectron2 looks at the sum over the terms of all processes, on the main one. Here each process
     looks at its own terms.
     """
 
-    def _write_metrics(self, loss_dict: Mapping[str, torch.Tensor], *args, **kwargs) -> None:
+    def _write_metrics(
+        self, loss_dict: Mapping[str, torch.Tensor], *args: Any, **kwargs: Any
+    ) -> None:
         values = {name: loss.item() for name, loss in loss_dict.items()}
         wrong = [f"{name} is {v}" for name, v in values.items() if not math.isfinite(v)]
         if wrong:
@@ -24,7 +27,7 @@ class FiniteLosses:
         super()._write_metrics(loss_dict, *args, **kwargs)
 
 
-class FiniteTrainer(SeededIterations, FiniteLosses, SimpleTrainer):
+class FiniteTrainer(SeededIterations, FiniteLosses):
     """Detectron2's SimpleTrainer that names the loss that is not finite."""
 
 

@@ -3,12 +3,17 @@
 import functools
 import gc
 import os
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
 
 from .signals import TrainingStopped
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 def share_cpu_threads() -> None:
@@ -18,7 +23,7 @@ def share_cpu_threads() -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
 
 
-def close_process_groups(main):
+def close_process_groups(main: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Decorate what Detectron2's `launch` runs: its process groups close before the process ends.
 
     Detectron2 (up to its main of 2026) leaves them open, and PyTorch (2.11) does not close them
@@ -27,7 +32,7 @@ def close_process_groups(main):
     """
 
     @functools.wraps(main)
-    def run(*args, **kwargs):
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         try:
             result = main(*args, **kwargs)
         except TrainingStopped:

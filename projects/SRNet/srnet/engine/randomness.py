@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
@@ -43,7 +44,7 @@ def seed_iteration(device: torch.device, seed: int, iteration: int, rank: int) -
         torch.get_device_module(device).manual_seed(number)
 
 
-class SeededIterations:
+class SeededIterations(SimpleTrainer):
     """Mixed into a Detectron2 trainer: PyTorch's generators are seeded once a batch is there.
 
     `seed` is set by the owner. The workers of the data loader are started so that a stop signal to
@@ -53,10 +54,10 @@ class SeededIterations:
     seed = 0
 
     @property
-    def _data_loader_iter(self) -> Iterator:
+    def _data_loader_iter(self) -> Iterator[list[dict]]:
         return _SeededBatches(self)
 
-    def _next_batch(self):
+    def _next_batch(self) -> list[dict]:
         if self._data_loader_iter_obj is None:
             self._start_workers()
         batch = next(super()._data_loader_iter)
@@ -74,9 +75,9 @@ class SeededIterations:
             super()._data_loader_iter  # noqa: B018  starts them
 
 
-class _SeededBatches(Iterator):
+class _SeededBatches(Iterator[list[dict]]):
     def __init__(self, trainer: SeededIterations):
         self.trainer = trainer
 
-    def __next__(self):
+    def __next__(self) -> list[dict]:
         return self.trainer._next_batch()

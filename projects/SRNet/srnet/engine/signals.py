@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from types import FrameType, TracebackType
+from typing import cast
 
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
-from torch.multiprocessing import ProcessExitedException
+from torch.multiprocessing.spawn import ProcessExitedException
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # A terminal, `timeout` or a launcher can deliver one request twice: to the process and its group.
@@ -187,7 +188,7 @@ def stop_signals_passed_on(processes: int) -> Iterator[None]:
     def pass_on(number: int, frame: FrameType | None) -> None:
         for child in multiprocessing.active_children():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid, number)
+                os.kill(cast(int, child.pid), number)  # it was started, so it has one
 
     before = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS}
     try:

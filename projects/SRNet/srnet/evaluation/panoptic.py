@@ -5,6 +5,7 @@ import os
 import tempfile
 from types import SimpleNamespace
 
+from detectron2.data import Metadata
 from detectron2.evaluation import COCOPanopticEvaluator
 from detectron2.utils import comm
 
@@ -23,6 +24,8 @@ class PanopticEvaluator(COCOPanopticEvaluator):
         FileNotFoundError: a panoptic PNG is missing.
         ValueError: the truth is wrong; the message has all findings.
     """
+
+    _metadata: Metadata | SimpleNamespace
 
     def __init__(
         self, dataset_name: str, output_folder: str | None = None, allow_missing: bool = False

@@ -9,6 +9,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any, TypeGuard
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -47,7 +48,7 @@ def read_coco(json_file: str | os.PathLike, *, masks: bool = False, labelled: bo
     return content
 
 
-def parse_json(json_file: str | os.PathLike) -> object:
+def parse_json(json_file: str | os.PathLike) -> Any:
     """Read a JSON file.
 
     Raises:
@@ -98,7 +99,7 @@ def check_form(content: object, labelled: bool = True) -> list[str]:
     return findings
 
 
-def is_id(value: object) -> bool:
+def is_id(value: object) -> TypeGuard[int]:
     """Whether a value is a whole number; true and false are not."""
     return type(value) is int
 
@@ -226,7 +227,7 @@ def _findings(annotation: dict, image: dict | None, categories: set, masks: bool
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
 
 
 def _wrong_box(box: object, image: dict) -> str:
@@ -292,7 +293,8 @@ def _pixels(counts: str) -> int:
         IndexError: the text ends in the middle of a run.
         ValueError: a run is negative, or a character means nothing.
     """
-    runs, place = [], 0
+    runs: list[int] = []
+    place = 0
     while place < len(counts):
         value, shift, more = 0, 0, True
         while more:
