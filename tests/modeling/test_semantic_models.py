@@ -6,8 +6,9 @@ from detectron2.layers import NaiveSyncBatchNorm
 from fvcore.nn import FlopCountAnalysis
 from srnet import build_model, get_cfg
 from srnet.layers import PyramidPooling, SqueezeReasoning
-from srnet.modeling import DFNet, replace_sync_batchnorm
+from srnet.modeling import DFNet
 from srnet.modeling.backbone.dfnet import VARIANTS
+from srnet.modeling.build import replace_sync_batchnorm
 from torch import nn
 
 

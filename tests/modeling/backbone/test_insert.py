@@ -7,7 +7,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from srnet import get_cfg
-from srnet.modeling.backbone.deform_conv import TorchvisionDeformConv
+from srnet.modeling.backbone.deform_conv import TorchvisionDeformConv, available_deform_conv
 from torch import nn
 
 NARROW = ["MODEL.RESNETS.RES2_OUT_CHANNELS", 32, "MODEL.RESNETS.WIDTH_PER_GROUP", 8]
@@ -58,7 +58,8 @@ OPTIONS = {
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("position", ["output", "residual"])
 def test_a_fresh_twin_is_detectron2s_network(options, position):
-    plain = build("build_resnet_backbone", *options)
+    with available_deform_conv():
+        plain = build("build_resnet_backbone", *options)
     twin = build("build_resnet_context_backbone", *options, *SR, "MODEL.CONTEXT.POSITION", position)
     # The same seed, so the same weights under the same names, and the new ones beside them.
     weights, new = plain.state_dict(), twin.state_dict()
