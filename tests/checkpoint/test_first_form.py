@@ -52,7 +52,8 @@ def test_it_loads_and_predicts_the_same(family):
         torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+# The weights of df_seg are one number a tensor, which leaves its context nothing to say.
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "df_seg"])
 def test_the_context_counts_in_these_numbers(family):
     """Without what is named `context` in the checkpoint the model predicts something else."""
     content, cfg = read(family)

@@ -46,6 +46,8 @@ def narrow_like(vector: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 def wide_matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Matrix product of two tensors (..., L, M) and (..., M, P), computed in at least fp32."""
+    if torch.jit.is_scripting():
+        return torch.matmul(widen(a), widen(b))
     with no_autocast(a.device):
         return torch.matmul(widen(a), widen(b))
 

@@ -7,6 +7,7 @@ so that networks can be pickled.
 
 from collections.abc import Callable
 from types import FunctionType
+from typing import TYPE_CHECKING
 
 import torch
 from detectron2.layers import Conv2d
@@ -33,8 +34,9 @@ class ContextAfter:
     A class has `before_context`, the forward method of the class it derives from.
     """
 
-    context: nn.Module
-    before_context: Callable[[torch.Tensor], torch.Tensor]
+    if TYPE_CHECKING:  # TorchScript reads the annotations of a class and does not know a Module
+        context: nn.Module
+        before_context: Callable[[torch.Tensor], torch.Tensor]
 
     def forward(self, x):
         """Map (N, C, H, W) as the class it derives from, and add context to that."""
