@@ -67,7 +67,7 @@ def both(model, images):
 
 @each_model
 @each_squeeze
-@pytest.mark.parametrize("shape", [(1, 3, 64, 96), (3, 3, 96, 64)])
+@pytest.mark.parametrize("shape", [(1, 3, 32, 64), (2, 3, 64, 32)])
 def test_folded_is_plain(build, name, squeeze, shape):
     model = build(name, "MODEL.CONTEXT.SQUEEZE", squeeze).double()
     images = torch.randn(shape, dtype=torch.double)

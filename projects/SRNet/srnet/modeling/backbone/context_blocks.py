@@ -104,7 +104,7 @@ def with_context(module: nn.Module, context: nn.Module) -> nn.Module:
     """
     if type(module) not in CLASSES:
         raise ValueError(
-            f"a context module cannot stand in a {type(module).__name__}: choose one of "
+            f"MODEL.CONTEXT cannot stand in a {type(module).__name__}: choose one of "
             f"{', '.join(kind.__name__ for kind in CLASSES)}"
         )
     kind = CLASSES[type(module)]
