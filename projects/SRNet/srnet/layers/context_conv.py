@@ -54,14 +54,19 @@ class ContextConv(nn.Module):
         """
         if context is None:
             return conv(x)
-        if not self.folds(x, context, conv):
-            return conv(context(x))
+        if (
+            isinstance(context, SqueezeReasoning)
+            and isinstance(conv, nn.Conv2d)
+            and self.folds(x, context, conv)
+        ):
+            return self._folded(x, context, conv)
+        return conv(context(x))
+
+    def _folded(self, x: torch.Tensor, context: SqueezeReasoning, conv: nn.Conv2d) -> torch.Tensor:
         products = self._products(conv.weight, context.conv_r.weight)
         weights = folded_weight(context, context.scales(x), conv.weight, products)
         outputs = [
-            F.conv2d(
-                image.unsqueeze(0), weight, conv.bias, conv.stride, conv.padding, conv.dilation
-            )
+            F.conv2d(image[None], weight, conv.bias, conv.stride, conv.padding, conv.dilation)
             for image, weight in zip(x, weights, strict=True)
         ]
         return self.after_conv(conv, outputs[0] if len(outputs) == 1 else torch.cat(outputs))
@@ -74,6 +79,8 @@ class ContextConv(nn.Module):
         """Whether a context and a convolution can be folded, whatever the map."""
         return (
             self.fold is not False
+            and isinstance(context, SqueezeReasoning)
+            and isinstance(conv, nn.Conv2d)
             and is_plain(context, SqueezeReasoning)
             and not context.training
             and context.is_plain()
@@ -85,6 +92,8 @@ class ContextConv(nn.Module):
 
     def folds(self, x: torch.Tensor, context: nn.Module | None, conv: nn.Module) -> bool:
         """Whether a call folds; the class says when."""
+        if not (isinstance(context, SqueezeReasoning) and isinstance(conv, nn.Conv2d)):
+            return False
         if not (is_plain_tensor(x) and self.can_fold(context, conv)):
             return False
         if x.dim() != 4 or x.numel() == 0:

@@ -7,6 +7,7 @@ small ones the plain form is the cheaper. This file has the weight and the costs
 `context_conv.py` has the module that chooses.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,7 +43,7 @@ def total(cost: Cost) -> int:
 def reconstruction_costs(
     context: SqueezeReasoning,
     conv: nn.Conv2d,
-    shape: tuple[int, int, int, int],
+    shape: Sequence[int],
     *,
     keeps_products: bool = False,
 ) -> tuple[Cost, Cost]:

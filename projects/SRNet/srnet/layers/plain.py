@@ -23,7 +23,9 @@ def is_plain(module: nn.Module | None, *types: type[nn.Module]) -> bool:
         module with hooks (those of `torch.nn.utils.prune`, `weight_norm` and `spectral_norm`
         included) or with a `forward` of its own, and where hooks for all modules are registered.
     """
-    if type(module) not in types or "forward" in module.__dict__ or _has_any_global_hook():
+    if module is None or type(module) not in types:
+        return False
+    if "forward" in module.__dict__ or _has_any_global_hook():
         return False
     return not (
         module._forward_hooks
@@ -36,7 +38,8 @@ def is_plain(module: nn.Module | None, *types: type[nn.Module]) -> bool:
 def is_plain_pointwise(conv: nn.Module | None) -> bool:
     """Whether a module is a plain 1x1 convolution without bias: a product with its weight."""
     return (
-        is_plain(conv, nn.Conv2d)
+        isinstance(conv, nn.Conv2d)
+        and is_plain(conv, nn.Conv2d)
         and is_plain_tensor(conv.weight)
         and conv.bias is None
         and conv.kernel_size == conv.stride == (1, 1)

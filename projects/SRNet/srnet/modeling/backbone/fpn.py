@@ -22,7 +22,7 @@ class ContextFPN(FPN):
         arguments: those of Detectron2's FPN.
     """
 
-    _fuse_type: torch.jit.Final[str]
+    _fuse_type: torch.jit.Final[str]  # type: ignore[misc]
 
     def __init__(self, *, fold: bool | None = None, **arguments):
         super().__init__(**arguments)
