@@ -1,5 +1,8 @@
-# `make demo` and `make test` set up all they need. Variables: PYTHON (3.10 to 3.12), VENV, OUTPUT,
-# and JOBS, how many tests run at once.
+# `make demo` and `make test` set up everything they need. Variables:
+#   PYTHON  the Python of the environment, 3.10 to 3.12
+#   VENV    where the environment is
+#   OUTPUT  where the demo writes
+#   JOBS    how many tests run at the same time
 PYTHON ?= $(firstword $(foreach p,python3.12 python3.11 python3.10 python3,$(if $(shell $(p) --version 2>/dev/null),$(p))))
 VENV ?= .venv
 OUTPUT ?= output/demo
@@ -11,11 +14,16 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo     train and evaluate a small Squeeze Reasoning model on drawn scenes (no download)"
 	@echo "make test     run the tests"
-	@echo "make install  set up $(VENV) with pinned requirements"
-	@echo "make lint     check the style with ruff;  make format  mend it"
+	@echo "make lint     check style (ruff), types (mypy) and the order of imports (import-linter)"
+	@echo "make format   fix the style"
+	@echo "make install  create $(VENV) with the pinned requirements; the others do this first"
+	@echo "make clean    remove outputs, builds and caches"
+	@echo
+	@echo "To use another Python: make install PYTHON=/path/to/python3.11"
+	@echo "To use another place:  make install VENV=/path/on/a/larger/disk (give the same VENV to the others)"
 
 install:
-	@test -n "$(PYTHON)" || { echo "install: no Python found: install 3.10, 3.11 or 3.12, or give PYTHON=/path/to/python"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "install: no Python found. Install Python 3.10, 3.11 or 3.12, or name one: make install PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) requirements/install.py $(VENV)
 
 demo: install
@@ -25,10 +33,13 @@ test: install
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: install
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 format: install
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 clean:
-	rm -rf output build .pytest_cache .ruff_cache
+	rm -rf output build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

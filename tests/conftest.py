@@ -6,12 +6,14 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from srnet.cli.main import main
 
 # Small tensors: one thread is the fastest, and leaves the other core to another test.
 torch.set_num_threads(1)
@@ -99,6 +101,21 @@ def small_camvid(tmp_path_factory) -> Path:
     return base
 
 
+@pytest.fixture
+def srnet(capsys):
+    """Run the command in this process: srnet(*words) has its status, out and err."""
+
+    def run(*words):
+        try:
+            status = main([str(word) for word in words])
+        except SystemExit as stop:
+            status = stop.code
+        out, err = capsys.readouterr()
+        return SimpleNamespace(status=status, out=out, err=err)
+
+    return run
+
+
 SMALL = {
     "INPUT.CROP.SIZE": "[64,64]",
     "INPUT.MIN_SIZE_TRAIN": "(48,96)",
@@ -114,16 +131,13 @@ def train_net(root):
     """Run train_net.py on small crops: train_net(datasets, config, *arguments)."""
 
     def run(datasets, config, *arguments, check=True, timeout=600, **popen):
-        flags = [a for a in arguments if str(a).startswith("--")]
-        options = [str(x) for item in SMALL.items() for x in item]
-        options += [str(a) for a in arguments if not str(a).startswith("--")]
         command = [sys.executable, root / "projects/SRNet/train_net.py", "--dist-url", "auto"]
         command += ["--config-file", root / "configs" / config]
-        for flag in flags:
-            command += str(flag).split("=")
+        command += [x for item in SMALL.items() for x in item]
+        command += arguments
         environment = {**os.environ, "DETECTRON2_DATASETS": str(datasets), "OMP_NUM_THREADS": "1"}
         result = subprocess.run(
-            [str(c) for c in command] + options,
+            [str(c) for c in command],
             env=environment,
             cwd=root,
             capture_output=True,

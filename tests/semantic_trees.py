@@ -6,7 +6,6 @@ Cityscapes' label images are drawn by cityscapesscripts from polygons, as the re
 import importlib
 import io
 import json
-import sys
 from contextlib import redirect_stdout
 from types import SimpleNamespace
 
@@ -20,6 +19,7 @@ from cityscapesscripts.preparation.json2labelImg import json2labelImg
 from scipy.io import savemat
 from srnet.data.datasets.cityscapes import CITIES
 from srnet.data.datasets.pascal_context import CLASSES
+from srnet.data.prepare.conversion import run_script
 
 WIDTH, HEIGHT = 128, 64
 
@@ -123,23 +123,21 @@ def write_pascal_context(folder):
 
 
 @pytest.fixture(scope="session")
-def prepare_script(root):
-    """Run a script of datasets/ in this process: prepare_script("cityscapes", *arguments)."""
+def prepare_script():
+    """Run a preparation in this process: prepare_script("cityscapes", *arguments)."""
 
     def run(name, *arguments, check=True):
         output, error = io.StringIO(), ""
         with redirect_stdout(output):
             try:
-                script = importlib.import_module(f"prepare_{name}")
-                script.main(script.prepare, script.parse([str(a) for a in arguments]))
+                module = importlib.import_module(f"srnet.data.prepare.{name}")
+                run_script(module, [str(a) for a in arguments])
             except SystemExit as exit_:
                 error = str(exit_)
         assert not (check and error), error
         return SimpleNamespace(stdout=output.getvalue(), stderr=error, returncode=int(bool(error)))
 
-    sys.path.insert(0, str(root / "datasets"))
-    yield run
-    sys.path.remove(str(root / "datasets"))
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 mkdir -p "$1"
 output=$(cd "$1" && pwd)
 cd "$repository"
-config=configs/quick_schedules/scenes_panoptic_fpn_R_18_SR.yaml
+config=quick_schedules/scenes_panoptic_fpn_R_18_SR.yaml
 
 export DETECTRON2_DATASETS=${DETECTRON2_DATASETS:-$output/datasets}
 if ! mkdir -p "$DETECTRON2_DATASETS" 2> /dev/null || [ ! -w "$DETECTRON2_DATASETS" ]; then
@@ -20,24 +20,24 @@ fi
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 
 echo "demo: 1/4 scenes"
-python datasets/prepare_scenes.py
+python -m srnet prepare scenes
 
 echo "demo: 2/4 training (minutes) and evaluation; the whole log is $output/log.txt"
 # --resume: an interrupted run goes on from its last checkpoint, a finished one is evaluated again.
-python projects/SRNet/train_net.py --resume --config-file "$config" OUTPUT_DIR "$output" 2>&1 \
+python -m srnet train --config-file "$config" OUTPUT_DIR "$output" --resume 2>&1 \
   | tee "$output/screen.txt" \
   | sed -u -n -E -e 's/.*eta: +([^ ]+) +iter: ([0-9]+) +total_loss: ([^ ]+).*/  iteration \2: loss \3, \1 left/p' \
     -e 's/.*Inference done ([0-9]+\/[0-9]+)\..*/  evaluated \1 images/p' \
   || { tail -n 30 "$output/screen.txt" >&2; echo "demo: the training failed" >&2; exit 1; }
 
 echo "demo: 3/4 pictures"
-python tools/visualize.py --config-file "$config" --num 6 --output "$output/pictures" \
+python -m srnet visualize --config-file "$config" --num 6 --output "$output/pictures" \
   MODEL.WEIGHTS "$output/model_final.pth" > "$output/screen.txt" 2>&1 \
   || { tail -n 30 "$output/screen.txt" >&2; echo "demo: drawing the pictures failed" >&2; exit 1; }
 
 echo "demo: 4/4 metrics"
 echo
-python tools/metrics_table.py "$output" --output "$output/metrics.md"
+python -m srnet metrics "$output" --output "$output/metrics.md"
 echo
 echo "demo: image, truth and prediction side by side: $output/pictures/sheet.png"
 echo "demo: this table: $output/metrics.md"

@@ -5,12 +5,13 @@
 
 Table II: how the products of each module grow with the map, fitted to what is counted. Table IV:
 multiply-adds, parameters and activation memory of the modules between the two 3x3 convolutions, on
-a map of 512 x 96 x 96. Table IX: multiply-adds at 1200 x 800. Table X: parameters and multiply-adds
+a map of 512 x 96 x 96. Table IX: multiply-adds at 800 x 1200. Table X: parameters and multiply-adds
 of the classifiers at 224 x 224.
 
-Multiply-adds are counted by fvcore, memory by srnet.layers.memory.activation_bytes: what a training
-step holds from the forward to the backward pass, the output included, in MB of 1e6 bytes. Nothing
-is trained or downloaded. Table IX runs whole detectors and takes minutes, the others seconds.
+Multiply-adds are counted by fvcore, memory by srnet.analysis.memory.activation_bytes: what a
+training step holds from the forward to the backward pass, the output included, in MB of 1e6 bytes.
+Nothing is trained or downloaded. Table IX runs whole detectors and takes minutes, the others
+seconds.
 """
 
 import argparse
@@ -18,17 +19,15 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import elementwise_flop_counter
 from srnet import build_model, get_cfg
+from srnet.analysis.costs import DETECTOR_SIZE, analyze, load_config
+from srnet.analysis.counting import count_multiply_adds as count
 from srnet.analysis.memory import activation_bytes
-from srnet.layers import FLOP_HANDLES
-from srnet.model_zoo import get_config_file
 from srnet.modeling import build_context
 from srnet.modeling.semantic.blocks import conv_norm_relu
 from tabulate import tabulate
@@ -96,13 +95,6 @@ def build_module(name: str, channels: int) -> nn.Module:
     return build_context(context, channels)
 
 
-def count(module: nn.Module, x: torch.Tensor, **handles: Callable) -> dict[str, int]:
-    """Multiply-adds of each kind of operation at inference."""
-    flops = FlopCountAnalysis(module.eval(), x).set_op_handle(**FLOP_HANDLES, **handles)
-    flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    return dict(flops.by_operator())
-
-
 def count_parameters(module: nn.Module) -> float:
     """Parameters in millions; what is not trained counts too."""
     return sum(p.numel() for p in module.parameters()) / 1e6
@@ -116,8 +108,8 @@ class Backbone(nn.Module):
         head = ("MODEL.SEM_SEG_HEAD.CONVS_DIM", "0", "MODEL.SEM_SEG_HEAD.AUX_IN_FEATURE", "")
         classes = ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "19", "MODEL.SEM_SEG_HEAD.IGNORE_VALUE", "255")
         data = ("DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "MODEL.WEIGHTS", "")
-        file = get_config_file("CamVid-SemanticSegmentation/fcn_R_50.yaml")
-        model = build_model(get_cfg(file, ["MODEL.DEVICE", "cpu", *head, *classes, *data]))
+        name = "CamVid-SemanticSegmentation/fcn_R_50.yaml"
+        model = build_model(get_cfg(name, ["MODEL.DEVICE", "cpu", *head, *classes, *data]))
         self.backbone, self.head = model.backbone, model.sem_seg_head
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -203,12 +195,10 @@ def slope(sizes: list[int], counts: list[int]) -> float:
 
 def table_9() -> tuple[list[str], list[list]]:
     """Multiply-adds of Table IX: of a detector, and what a module in its backbone adds."""
-    from srnet.analysis.costs import DETECTOR_SIZE, analyze, load_config
-
     rows = []
     for label, (config, paper) in TABLE_IX.items():
         part = "context modules" if label.startswith("+") else "model"
-        flops = analyze(load_config(config, []), DETECTOR_SIZE)[part][1]
+        flops = analyze(load_config(config), DETECTOR_SIZE)[part][1]
         rows.append([label, flops, paper, difference(flops, paper)])
     return ["model", "GFLOPs", "paper", "diff %"], rows
 
@@ -226,8 +216,8 @@ def table_10() -> tuple[list[str], list[list]]:
 
     rows = []
     for label, (config, params, giga) in TABLE_X.items():
-        file = get_config_file(f"ImageNet-Classification/{config}.yaml")
-        model = build_model(get_cfg(file, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]))
+        name = f"ImageNet-Classification/{config}.yaml"
+        model = build_model(get_cfg(name, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]))
         image = torch.zeros(1, 3, 224, 224)
         flops = sum(count(Logits(model.eval()), image, **ONE_A_VALUE).values()) / 1e9
         ours = count_parameters(model)

@@ -1,66 +1,41 @@
 #!/usr/bin/env python3
-"""Train or evaluate a model of this project.
+"""Train or evaluate a model of this project, with Detectron2's options.
 
-    train_net.py --config-file configs/CamVid-SemanticSegmentation/dfnet_v1_SR.yaml --num-gpus 8
-    train_net.py --config-file CONFIG --eval-only MODEL.WEIGHTS model_final.pth
+Any config key and its value may follow. Without a GPU the model runs on the CPU, and --num-gpus 2
+starts two processes there. 'srnet train' and 'srnet eval' run the same.
 
-The options are Detectron2's; any config key and its value may follow. Without a GPU the model runs
-on the CPU, and `--num-gpus 2` starts two processes there.
+Examples:
+  train_net.py --config-file configs/CamVid-SemanticSegmentation/dfnet_v1_SR.yaml --num-gpus 8
+  train_net.py --config-file CONFIG --eval-only MODEL.WEIGHTS model_final.pth
 """
 
-import torch
-from detectron2.engine import default_argument_parser, default_setup, launch
-from detectron2.evaluation import verify_results
-from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
-from srnet import build_model, get_cfg
-from srnet.checkpoint import Checkpointer
-from srnet.engine import (
-    Trainer,
-    close_process_groups,
-    share_cpu_threads,
-)
+import argparse
+import sys
+from collections.abc import Sequence
+
+from srnet.cli.arguments import Parser, add_config, add_processes
+from srnet.cli.errors import report
+from srnet.cli.launch import run
 
 
-@close_process_groups
-def main(args):
-    """Run one process of a training or an evaluation."""
-    cfg = get_cfg(args.config_file, args.opts)
-    cfg.freeze()
-    default_setup(cfg, args)
-    setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="srnet")
-    if cfg.MODEL.DEVICE == "cpu":
-        share_cpu_threads()
-    if args.eval_only:
-        model = build_model(cfg)
-        checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR)
-        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
-        results = Trainer.test(cfg, model)
-        if comm.is_main_process():
-            verify_results(cfg, results)
-        return results
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
-
-
-def parse_args():
-    """Read the command line, and refuse more GPUs than there are."""
-    parser = default_argument_parser(epilog=__doc__)
-    args = parser.parse_args()
-    gpus = torch.cuda.device_count()
-    if gpus and args.num_gpus > gpus:
-        parser.error(f"--num-gpus {args.num_gpus}: this machine has {gpus}")
-    return args
-
-
-if __name__ == "__main__":
-    arguments = parse_args()
-    launch(
-        main,
-        arguments.num_gpus,
-        num_machines=arguments.num_machines,
-        machine_rank=arguments.machine_rank,
-        dist_url=arguments.dist_url,
-        args=(arguments,),
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser("train_net.py", __doc__)
+    add_config(parser, required=False)
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the newest checkpoint in OUTPUT_DIR, if there is one; "
+        "with --eval-only, evaluate it",
     )
+    parser.add_argument("--eval-only", action="store_true", help="evaluate, do not train")
+    add_processes(parser)
+    return parser.read(argv)
+
+
+# With several processes, each imports this file again: only the first one runs what follows.
+if __name__ == "__main__":
+    args = parse_args()
+    # Each process reads the config, then trains or evaluates: srnet.cli.launch.train_or_evaluate,
+    # by srnet.engine's train(cfg) and evaluate(cfg).
+    sys.exit(report("train_net.py", lambda: run(args), traceback=args.traceback))

@@ -1,12 +1,12 @@
 """Classifiers as backbones, and the weights of torchvision and timm in our classifiers."""
 
-import sys
-
 import pytest
 import torch
 import torchvision
 from srnet import build_model, get_cfg
 from srnet.checkpoint import Checkpointer
+from srnet.checkpoint.architecture import check_backbone
+from srnet.checkpoint.backbone import backbone_of, convert_backbone, read_weights
 from torch import nn
 
 NARROW = {"MODEL.RESNETS.RES2_OUT_CHANNELS": 32, "MODEL.RESNETS.WIDTH_PER_GROUP": 8}
@@ -16,15 +16,6 @@ SMALL_HEADS = {
     "MODEL.FPN.OUT_CHANNELS": 16,
     "MODEL.ROI_MASK_HEAD.CONV_DIM": 8,
 }
-
-
-@pytest.fixture
-def convert(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "tools"))
-    import convert_backbone
-
-    yield convert_backbone
-    sys.modules.pop("convert_backbone", None)
 
 
 def build(root, config, options):
@@ -60,12 +51,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_classifier_with_gates_starts_other_models(root, convert, tmp_path, case):
+def test_a_classifier_with_gates_starts_other_models(root, tmp_path, case):
     classifier, config, options = CASES[case]
     trained = randomize(build(root, classifier, NARROW))
     path, backbone = tmp_path / "classifier.pth", tmp_path / "backbone.pth"
     torch.save({"model": trained.state_dict()}, path)
-    convert.main([str(path), str(backbone)])
+    convert_backbone(str(path), str(backbone))
     model = build(root, config, {**NARROW, **options, "MODEL.CONTEXT.GATE": "sr_gate"})
     reported = []
     checkpointer = Checkpointer(model)
@@ -86,11 +77,11 @@ def test_a_classifier_with_gates_starts_other_models(root, convert, tmp_path, ca
     assert any(".conv3.context." in name for name in mine)
 
 
-def test_dfnet(root, convert, tmp_path):
+def test_dfnet(root, tmp_path):
     trained = randomize(build(root, "ImageNet-Classification/dfnet_v1_SR.yaml", {}))
     path, backbone = tmp_path / "classifier.pth", tmp_path / "backbone.pth"
     torch.save({"model": trained.state_dict()}, path)
-    convert.main([str(path), str(backbone)])
+    convert_backbone(str(path), str(backbone))
     options = {
         "MODEL.BACKBONE.NAME": "build_dfnet_context_backbone",
         "MODEL.CONTEXT.GATE": "sr_gate",
@@ -134,23 +125,66 @@ def test_timms_se_resnet_gives_its_logits(root, tmp_path):
     logits_agree(theirs, ours, tmp_path / "weights.pth")
 
 
-def test_the_average_is_taken_where_it_is_asked_for(convert, tmp_path):
+def test_the_average_is_taken_where_it_is_asked_for(root, tmp_path):
     path = tmp_path / "model.pth"
-    average = {"module.backbone.stem.0.weight": torch.ones(2), "n_averaged": torch.tensor(3)}
-    weights = {"backbone.stem.0.weight": torch.zeros(2), "linear.weight": torch.zeros(2)}
+    weights = build(root, "ImageNet-Classification/dfnet_v1_SR.yaml", {}).state_dict()
+    name = "backbone.stem.0.weight"
+    average = {f"module.{k}": v for k, v in weights.items()}
+    average |= {f"module.{name}": weights[name] + 1, "n_averaged": torch.tensor(3)}
     torch.save({"model": weights, "trainer": {"hooks": {"WeightAverage": average}}}, path)
-    for flags, value in (([], 0), (["--average"], 1)):
-        convert.main([str(path), str(tmp_path / "out.pth"), *flags])
+    for flag, added in ((False, 0), (True, 1)):
+        convert_backbone(str(path), str(tmp_path / "out.pth"), average=flag)
         saved = torch.load(tmp_path / "out.pth", weights_only=True)["model"]
-        assert saved.keys() == {"stem.0.weight"} and (saved["stem.0.weight"] == value).all()
+        wanted = {
+            k.removeprefix("backbone.")
+            for k in weights
+            if k.startswith("backbone.") and not k.endswith("num_batches_tracked")
+        }
+        assert saved.keys() == wanted
+        assert torch.equal(saved["stem.0.weight"], weights[name] + added)
 
 
-def test_what_is_no_classifier(convert, tmp_path):
-    with pytest.raises(FileNotFoundError, match="missing"):
-        convert.read_weights(str(tmp_path / "none.pth"))
+@pytest.mark.parametrize(
+    "name", ["resnet_18_CBAM", "resnext_50_32x4d_SE", "resnet_50_deep_stem_SR", "dfnet_v2"]
+)
+def test_the_zoos_classifiers_are_known_and_others_are_refused(root, name):
+    classifier = build(root, f"ImageNet-Classification/{name}.yaml", {}).state_dict()
+    weights = backbone_of(classifier)
+    check_backbone(weights)
+    gates = [k for k in weights if ".context." in k]
+    first = next(k for k in weights if k.endswith("weight"))
+    bad = [{"extra": torch.ones(3)}, {first: None}, {first: torch.ones(1)}]
+    bad += [{gates[0]: torch.ones(3, 5)}, {gates[0]: None}] if gates else []
+    bad += [{"head.context.weight": torch.ones(3)}]
+    for changes in bad:
+        kept = {k: v for k, v in {**weights, **changes}.items() if v is not None}
+        with pytest.raises(ValueError, match=r"missing|shape|no block|unknown"):
+            check_backbone(kept)
+
+
+def test_a_backbone_of_a_stranger_leaves_the_output(tmp_path):
+    source, target = tmp_path / "in.pth", tmp_path / "out.pth"
+    target.write_bytes(b"old")
+    torch.save({"state_dict": {"module.backbone.weight": torch.ones(3)}}, source)
+    with pytest.raises(ValueError, match=r"in\.pth: the weights are not those of a ResNet"):
+        convert_backbone(str(source), str(target))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.pth", "out.pth"]
+    assert target.read_bytes() == b"old"
+
+
+def test_what_is_no_classifier(tmp_path):
+    with pytest.raises(RuntimeError, match=r"none\.pth is missing"):
+        read_weights(str(tmp_path / "none.pth"))
     path = tmp_path / "other.pth"
     torch.save({"model": {"encoder.weight": torch.zeros(1)}}, path)
     with pytest.raises(ValueError, match=r"its first is encoder\.weight"):
-        convert.read_weights(str(path))
+        read_weights(str(path))
     with pytest.raises(ValueError, match="no averaged weights"):
-        convert.read_weights(str(path), average=True)
+        read_weights(str(path), average=True)
+    torch.save({"backbone.weight": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match=r"other\.pth: the weights are not those of a ResNet"):
+        convert_backbone(str(path), str(tmp_path / "out.pth"))
+    path.write_bytes(b"")
+    with pytest.raises(RuntimeError, match=r"other\.pth is empty"):
+        convert_backbone(str(path), str(tmp_path / "out.pth"))
+    assert not (tmp_path / "out.pth").exists()

@@ -1,8 +1,5 @@
 """Published checkpoints, in networks that compute as their authors', load and compute the same."""
 
-import importlib
-import subprocess
-import sys
 from collections import OrderedDict
 
 import pytest
@@ -12,17 +9,11 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from srnet import get_cfg
 from srnet.checkpoint import Checkpointer
+from srnet.checkpoint.convert import convert
 from srnet.modeling import WiderResNet38
 from srnet.modeling.backbone import wider_resnet
 from torch import nn
 from torchvision.models.resnet import BasicBlock
-
-
-@pytest.fixture(scope="module")
-def tool(root):
-    sys.path.insert(0, str(root / "tools"))
-    yield importlib.import_module("convert_checkpoint")
-    sys.path.remove(str(root / "tools"))
 
 
 def randomise(model):
@@ -101,10 +92,10 @@ AUTHORS = {
 
 
 @pytest.mark.parametrize("variant", ["v1", "v2"])
-def test_dfnet(tool, tmp_path, variant):
+def test_dfnet(tmp_path, variant):
     theirs = randomise(AuthorsDFNet(AUTHORS[variant]))
     torch.save({f"module.{k}": v for k, v in theirs.state_dict().items()}, tmp_path / "in.pth")
-    tool.convert("dfnet", tmp_path / "in.pth", tmp_path / "out.pth")
+    convert("dfnet", tmp_path / "in.pth", tmp_path / "out.pth")
     ours = build("build_dfnet_backbone", "MODEL.DFNET.VARIANT", variant)
     Checkpointer(ours).load(str(tmp_path / "out.pth"))
     image = torch.randn(1, 3, 64, 64)
@@ -171,7 +162,7 @@ def published_wider_resnet(norm_relu):
 
 
 @pytest.mark.parametrize("abn", [False, True])
-def test_wider_resnet(tool, tmp_path, monkeypatch, abn):
+def test_wider_resnet(tmp_path, monkeypatch, abn):
     slim = {n: (b, tuple(c // 16 for c in w)) for n, (b, w) in wider_resnet.STAGES.items()}
     monkeypatch.setattr(wider_resnet, "STAGES", slim)
     sequential = lambda c: nn.Sequential(nn.BatchNorm2d(c), nn.ReLU())  # noqa: E731
@@ -179,7 +170,7 @@ def test_wider_resnet(tool, tmp_path, monkeypatch, abn):
     state = {f"module.{k}": v for k, v in theirs.state_dict().items()}
     state["module.classifier.fc.weight"] = torch.zeros(10, 256)
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "in.pth.tar")
-    tool.convert("wider-resnet-38", tmp_path / "in.pth.tar", tmp_path / "out.pth")
+    convert("wider-resnet", tmp_path / "in.pth.tar", tmp_path / "out.pth")
     ours = Model(WiderResNet38(out_features=("mod7",))).eval()
     Checkpointer(ours).load(str(tmp_path / "out.pth"))
     image = torch.randn(1, 3, 33, 33)
@@ -188,10 +179,10 @@ def test_wider_resnet(tool, tmp_path, monkeypatch, abn):
         torch.testing.assert_close(ours.backbone(image)["mod7"], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_torchvision_resnet(tool, tmp_path):
+def test_torchvision_resnet(tmp_path):
     theirs = randomise(torchvision.models.resnet18(weights=None))
     torch.save(theirs.state_dict(), tmp_path / "in.pth")
-    tool.convert("resnet", tmp_path / "in.pth", tmp_path / "out.pth")
+    convert("resnet", tmp_path / "in.pth", tmp_path / "out.pth")
     options = ["MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64]
     options += ["MODEL.RESNETS.OUT_FEATURES", ["res5"], "MODEL.RESNETS.STRIDE_IN_1X1", False]
     ours = build("build_resnet_backbone", *options)
@@ -203,30 +194,48 @@ def test_torchvision_resnet(tool, tmp_path):
         torch.testing.assert_close(ours.backbone(image)["res5"], x, rtol=1e-4, atol=1e-4)
 
 
-def test_what_is_no_such_checkpoint_is_refused(tool, tmp_path):
-    def fails(kind, data, message):
-        torch.save(data, tmp_path / "in.pth")
-        with pytest.raises(ValueError, match=rf"in\.pth.*{message}"):
-            tool.convert(kind, tmp_path / "in.pth", tmp_path / "out.pth")
+def test_what_is_no_such_checkpoint_is_refused(tmp_path):
+    def fails(kind, data, message, error=ValueError):
+        if isinstance(data, bytes):
+            (tmp_path / "in.pth").write_bytes(data)
+        else:
+            torch.save(data, tmp_path / "in.pth")
+        with pytest.raises(error, match=rf"in\.pth.*{message}"):
+            convert(kind, tmp_path / "in.pth", tmp_path / "out.pth")
         assert not list(tmp_path.glob("out*"))
 
     resnet = torchvision.models.resnet18(weights=None).state_dict()
     dfnet = AuthorsDFNet(AUTHORS["v1"]).state_dict()
     fails("dfnet", resnet, "0 residual blocks: DFNet-v1 has 10, DFNet-v2 has 20")
-    fails("wider-resnet-38", resnet, "missing and .* unknown")
+    fails("wider-resnet", resnet, "missing and .* unknown")
     fails("resnet", dfnet, "not those of a torchvision ResNet")
     fails("dfnet", {**dfnet, "stage1.0.weight": torch.zeros(1)}, r"stem.0.weight has shape \(1,\)")
-    fails("dfnet", [1, 2], "no weights by name")
-    fails("dfnet", {"model": nn.Linear(1, 1)}, "more than weights")
-    (tmp_path / "in.pth").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"in\.pth is damaged"):
-        tool.convert("dfnet", tmp_path / "in.pth", tmp_path / "out.pth")
+    fails("resnet", {**resnet, "layer9.weight": torch.ones(3)}, r"1 unknown.*res10\.weight")
+    fails("resnet", {**resnet, "bn1.weight": torch.ones(3)}, r"has shape \(3,\), not \(64,\)")
+    fails(
+        "resnet", {k: v for k, v in resnet.items() if k != "bn1.bias"}, "1 parameters are missing"
+    )
+    fails("dfnet", [1, 2], "not weights by name", RuntimeError)
+    fails("dfnet", {"model": nn.Linear(1, 1)}, "more than arrays", RuntimeError)
+    fails("dfnet", b"PK nothing", "is damaged", RuntimeError)
+    fails("dfnet", b"version https://git-lfs.github.com/spec/v1", "git-lfs pointer", RuntimeError)
 
 
-def test_the_command_ends_with_one_line(root, tmp_path):
-    command = [sys.executable, str(root / "tools/convert_checkpoint.py"), "dfnet"]
-    command += [str(tmp_path / "none.pth"), str(tmp_path / "out.pth")]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("convert_checkpoint.py:")
-    assert "none.pth" in result.stderr
+def test_a_failing_run_leaves_the_target(tmp_path):
+    (tmp_path / "out.pth").write_bytes(b"old")
+    with pytest.raises(RuntimeError, match=r"none\.pth is missing"):
+        convert("dfnet", tmp_path / "none.pth", tmp_path / "out.pth")
+    assert (tmp_path / "out.pth").read_bytes() == b"old"
+
+
+def test_lightnings_form_converts(tmp_path):
+    theirs = randomise(AuthorsDFNet(AUTHORS["v1"])).state_dict()
+    for name, prefix in (("plain", ""), ("lightning", "model.")):
+        weights = {f"{prefix}{k}": v for k, v in theirs.items()}
+        torch.save({"state_dict": weights, "epoch": 3}, tmp_path / "in.pth")
+        convert("dfnet", tmp_path / "in.pth", tmp_path / f"{name}.pth")
+    one, other = (
+        torch.load(tmp_path / f"{name}.pth", weights_only=True)["model"]
+        for name in ("plain", "lightning")
+    )
+    assert one.keys() == other.keys() and all(torch.equal(v, other[k]) for k, v in one.items())

@@ -8,8 +8,9 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
+from PIL import Image
 from srnet import get_cfg
-from srnet.data import build_train_loader, start_at_iteration
+from srnet.data import build_mapper, build_train_loader, start_at_iteration
 
 
 def mapper(record):
@@ -73,3 +74,29 @@ def test_the_model_keeps_its_own_random_numbers():
         batches(count)
         after.append(torch.rand(1))
     assert after[0] == after[1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_detectors_train_past_images_that_cannot_be_read(tmp_path, workers, caplog):
+    """Aspect-ratio grouping included; what takes their place depends on the position alone."""
+    names = [str(tmp_path / f"{i}.png") for i in range(4)]
+    for i, name in enumerate(names):
+        Image.new("RGB", (40, 30), (i, i, i)).save(name)
+    (tmp_path / "1.png").write_bytes(b"damaged")
+    records = [{"file_name": n, "width": 40, "height": 30, "image_id": n} for n in names]
+    DatasetCatalog.register("damaged_test", lambda: records)
+    options = ["DATASETS.TRAIN", ("damaged_test",), "SEED", 5, "SOLVER.IMS_PER_BATCH", 2]
+    options += ["DATALOADER.NUM_WORKERS", workers, "INPUT.RANDOM_FLIP", "none"]
+    try:
+        with pytest.raises(ValueError, match=r"cannot read the image .*1\.png"):
+            cfg = get_cfg(opts=options)
+            list(itertools.islice(build_train_loader(cfg, build_mapper(cfg, True)), 4))
+        cfg = get_cfg(opts=[*options, "DATALOADER.SKIP_BAD_IMAGES", True])
+        seen = [
+            [x["file_name"] for batch in itertools.islice(loader, 8) for x in batch]
+            for loader in (build_train_loader(cfg, build_mapper(cfg, True)) for _ in range(2))
+        ]
+        assert seen[0] == seen[1]
+        assert set(seen[0]) == {names[0], names[2], names[3]}
+    finally:
+        DatasetCatalog.remove("damaged_test")

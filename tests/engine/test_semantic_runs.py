@@ -19,6 +19,7 @@ from srnet.data import (
     register_all_pascal_context,
 )
 from srnet.engine import Trainer
+from srnet.model_zoo.names import config_names
 from srnet.modeling.backbone import wider_resnet
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -74,11 +75,7 @@ def slim_wider_resnet(monkeypatch):
 
 @pytest.mark.parametrize(
     "config",
-    [
-        str(path.relative_to(CONFIGS))
-        for folder in FOLDERS
-        for path in sorted((CONFIGS / f"{folder}-SemanticSegmentation").glob("*.yaml"))
-    ],
+    [name for name in config_names() if name.split("-SemanticSegmentation")[0] in FOLDERS],
 )
 def test_every_config_trains_and_evaluates(trees, slim_wider_resnet, tmp_path, config):
     modes = {"TEST.SEM_SEG.SCALES": [0.5, 1.0]} if "120k" in config else {}
@@ -111,8 +108,8 @@ def test_two_processes_evaluate_as_one_and_submit(trees, train_net, root, tmp_pa
     path = tmp_path / "inference/cityscapes_fine_sem_seg_val_iou.json"
     assert json.loads(path.read_text())["mean"] == pytest.approx(expected["IoU"])
 
-    command = [sys.executable, root / "tools/submit_cityscapes.py", "--config-file"]
-    command += [CONFIGS / config, *opts]
+    command = [sys.executable, "-m", "srnet", "submit", "cityscapes", *opts]
+    command += ["--config-file", config, "--num-gpus", 2]
     environment = {**os.environ, "DETECTRON2_DATASETS": str(trees), "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         [str(c) for c in command], env=environment, capture_output=True, text=True

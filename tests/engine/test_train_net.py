@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 
 import pytest
 import torch
+from detectron2.engine import default_argument_parser
+from srnet.engine import launch
 
 CONFIG = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
 
@@ -62,6 +65,30 @@ def test_eval_only_repeats_the_metrics_of_the_training(train_net, small_camvid, 
     )
     pattern = r"copypaste: (\d.*)"
     assert re.findall(pattern, again.stdout) == re.findall(pattern, result.stdout) != []
+
+
+@pytest.mark.parametrize("kind", ["empty", "other classes", "stranger"])
+def test_eval_only_refuses_what_is_not_the_models(
+    train_net, small_camvid, finished, tmp_path, kind
+):
+    """It gave the mIoU of random weights, and exit status 0."""
+    weights = finished[0] / "model_final.pth"
+    if kind == "empty":
+        more, message = [], "MODEL.WEIGHTS is empty"
+    elif kind == "other classes":
+        data = torch.load(weights, weights_only=True)["model"]
+        head = {n: v for n, v in data.items() if n.startswith("sem_seg_head")}
+        name = next(n for n, v in head.items() if v.shape[:1] == (11,))
+        data[name] = data[name][:7].clone()
+        torch.save(data, tmp_path / "other.pth")
+        more, message = ["MODEL.WEIGHTS", tmp_path / "other.pth"], name
+    else:
+        torch.save({"encoder.weight": torch.ones(3)}, tmp_path / "other.pth")
+        more, message = ["MODEL.WEIGHTS", tmp_path / "other.pth"], "encoder.weight"
+    arguments = ("--eval-only", "OUTPUT_DIR", tmp_path, *more)
+    result = train_net(small_camvid, CONFIG, *arguments, check=False)
+    assert result.returncode != 0 and "mIoU" not in result.stdout
+    assert message in result.stderr.strip().splitlines()[-1]
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(train_net, small_camvid, finished, tmp_path):
@@ -146,12 +173,40 @@ def test_weights_that_cannot_be_fetched(train_net, small_camvid, tmp_path):
     assert "cannot fetch http://127.0.0.1:9/w.pth" in result.stderr.strip().splitlines()[-1]
 
 
-def test_more_gpus_than_there_are(root, monkeypatch, capsys):
+def test_options_after_config_keys_and_no_datasets(train_net, tmp_path):
+    arguments = ("DATASETS.TEST", "()", "--eval-only", "OUTPUT_DIR", tmp_path)
+    result = train_net(tmp_path, CONFIG, *arguments, check=False)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("train_net.py: error: DATASETS.TEST is empty")
+
+
+def test_detectron2s_options(root, monkeypatch):
     monkeypatch.syspath_prepend(str(root / "projects" / "SRNet"))
     import train_net
 
+    words = "--config-file c.yaml MODEL.DEVICE cpu --resume --num-gpus 2 SEED 1 --eval-only"
+    words += " --num-machines 2 --machine-rank 1 --dist-url tcp://host:1"
+    ours = train_net.parse_args(words.split())
+    words = words.replace("MODEL.DEVICE cpu", "").replace("SEED 1", "") + " MODEL.DEVICE cpu SEED 1"
+    theirs = default_argument_parser().parse_args(words.split())
+    assert vars(theirs).items() <= vars(ours).items()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_gpus": 3}, "--num-gpus 3: this machine has 2"),
+        ({"num_gpus": 0}, "--num-gpus 0: must be at least 1"),
+        ({"num_gpus": -1}, "--num-gpus -1: must be at least 1"),
+        ({"machine_rank": 1}, "--machine-rank 1: must be from 0 to 0"),
+        ({"num_machines": 2, "machine_rank": -1}, "--machine-rank -1: must be from 0 to 1"),
+        ({"num_machines": 0}, "--num-machines 0: must be at least 1"),
+        ({"num_machines": 2}, "needs --dist-url"),
+    ],
+)
+def test_processes_that_there_cannot_be(monkeypatch, options, message):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(sys, "argv", ["train_net.py", "--num-gpus", "3"])
-    with pytest.raises(SystemExit):
-        train_net.parse_args()
-    assert "--num-gpus 3: this machine has 2" in capsys.readouterr().err
+    args = {"num_gpus": 1, "num_machines": 1, "machine_rank": 0, "dist_url": "auto", **options}
+    with pytest.raises(ValueError, match=message):
+        launch(print, Namespace(**args))

@@ -17,11 +17,12 @@ from PIL import Image
 from semantic_trees import write_cityscapes
 from srnet import get_cfg
 from srnet.data.datasets.cityscapes import load_cityscapes, register_all_cityscapes
+from srnet.data.datasets.cityscapes_scripts import provide_cityscapesscripts
 from srnet.evaluation import CityscapesEvaluator, SemanticEvaluator, build_evaluator
 from srnet.evaluation.cityscapes_labels import (
-    EVALUATED,
     LabelIdWriter,
     check_predictions,
+    evaluated_ids,
     write_archive,
 )
 
@@ -106,12 +107,9 @@ def test_both_evaluators_agree_and_write_their_classes(dataset, tmp_path, caplog
     assert lines[2:21] == MetadataCatalog.get(dataset).stuff_classes
 
 
-def test_compare_results(root, dataset, tmp_path):
+def test_compare_results(dataset, tmp_path, srnet):
     def command(*arguments):
-        tool = str(root / "tools/compare_results.py")
-        return subprocess.run(
-            [sys.executable, tool, *map(str, arguments)], capture_output=True, text=True
-        )
+        return srnet("compare", *arguments)
 
     records = DatasetCatalog.get(dataset)
     for name in ("one", "two"):
@@ -121,15 +119,15 @@ def test_compare_results(root, dataset, tmp_path):
     changed["classes"]["car"] += 2.5
     path.write_text(json.dumps(changed))
     result = command(tmp_path / "one", tmp_path / "two")
-    rows = {r.split("|")[1].strip(): r.split("|")[4].strip() for r in result.stdout.splitlines()}
+    rows = {r.split("|")[1].strip(): r.split("|")[4].strip() for r in result.out.splitlines()}
     assert (rows["car"], rows["road"], rows["mean"]) == ("+2.5", "+0.0", "+0.0")
     assert list(rows)[2:-1] == MetadataCatalog.get(dataset).stuff_classes
     missing = command(tmp_path / "one", tmp_path)
-    assert missing.returncode == 1 and "train_net.py --eval-only" in missing.stderr
+    assert missing.status == 1 and "srnet eval" in missing.err
     path.with_name("other_iou.json").write_text("{}")
-    assert "choose one with --dataset" in command(tmp_path / "one", tmp_path / "two").stderr
+    assert "choose one with --dataset" in command(tmp_path / "one", tmp_path / "two").err
     path.write_text("[1]")
-    assert "not the result of an evaluation" in command(path, path).stderr
+    assert "not the result of an evaluation" in command(path, path).err
 
 
 def test_datasets_without_labels_or_label_ids_are_refused(dataset, small_semantic, tmp_path):
@@ -137,7 +135,7 @@ def test_datasets_without_labels_or_label_ids_are_refused(dataset, small_semanti
     DatasetCatalog.register("small_test", lambda: load_cityscapes(root, "test"))
     MetadataCatalog.get("small_test").set(stuff_classes=[])
     try:
-        with pytest.raises(ValueError, match=r"submit_cityscapes.py"):
+        with pytest.raises(ValueError, match="srnet submit cityscapes"):
             CityscapesEvaluator("small_test")
     finally:
         DatasetCatalog.remove("small_test")
@@ -173,7 +171,7 @@ def test_the_archive_holds_label_ids_under_the_right_names(submission, tmp_path)
         for name, label_id in zip(names, (7, 8, 11), strict=True):  # road, sidewalk, building
             with archive.open(name) as file, Image.open(file) as image:
                 assert image.size == (128, 64) and np.unique(image).tolist() == [label_id]
-    assert len(EVALUATED) == 19
+    assert len(evaluated_ids()) == 19
 
 
 def test_bad_submissions_are_refused(submission, tmp_path):
@@ -205,6 +203,10 @@ def test_bad_submissions_are_refused(submission, tmp_path):
 
 def test_detectron2s_main_finds_cityscapesscripts():
     """Its import statements, which end at Meta otherwise."""
+    provide_cityscapesscripts()
+    finders = list(sys.meta_path)
+    provide_cityscapesscripts()
+    assert sys.meta_path == finders
     import deeplearning.projects.cityscapesApi.cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling as elsewhere  # noqa: E501
     from deeplearning.projects.cityscapesApi.cityscapesscripts.helpers.labels import name2label
 
@@ -215,15 +217,34 @@ def test_detectron2s_main_finds_cityscapesscripts():
         importlib.import_module("deeplearning.projects.other")
 
 
-def test_the_true_instances_score_100_ap(small_semantic, datasets_forgotten, tmp_path):
-    """Their masks come from the official tool's label images, not from the registered polygons."""
+def test_importing_the_package_installs_no_finder():
+    code = (
+        "import sys, detectron2.evaluation; before = list(sys.meta_path); import srnet.data,"
+        " srnet.evaluation, srnet.engine; assert sys.meta_path == before, sys.meta_path"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("unread", [0, 1])
+def test_the_true_instances_score_100_ap(
+    small_semantic, datasets_forgotten, tmp_path, monkeypatch, unread
+):
+    """Their masks come from the official tool's label images, not from the registered polygons.
+
+    Images that could not be read are left out and counted, and nothing is written beside the
+    evaluation.
+    """
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
     name = "cityscapes_fine_instance_seg_val"
     with datasets_forgotten("cityscapes_fine_instance"):
         register_all_cityscapes(str(small_semantic))
         classes = MetadataCatalog.get(name).thing_classes
-        evaluator = build_evaluator(get_cfg(), name, str(tmp_path))
+        cfg = get_cfg(opts=["DATALOADER.SKIP_BAD_IMAGES", bool(unread)])
+        evaluator = build_evaluator(cfg, name, str(tmp_path))
         evaluator.reset()
-        for record in DatasetCatalog.get(name):
+        for record in DatasetCatalog.get(name)[unread:]:
             path = record["file_name"].replace("leftImg8bit/", "gtFine/")
             ids = np.array(Image.open(path.replace("leftImg8bit", "gtFine_instanceIds")))
             found = [i for i in np.unique(ids) if i >= 1000]
@@ -236,4 +257,7 @@ def test_the_true_instances_score_100_ap(small_semantic, datasets_forgotten, tmp
                 scores=torch.ones(2),
             )
             evaluator.process([record], [{"instances": instances}])
-        assert evaluator.evaluate()["segm"] == {"AP": 100.0, "AP50": 100.0}
+        results = evaluator.evaluate()
+        assert results["segm"] == {"AP": 100.0, "AP50": 100.0}
+        assert results.get("images", {}).get("missing", 0) == unread
+    assert list(work.iterdir()) == []

@@ -1,21 +1,17 @@
-"""tools/metrics_table.py: from Detectron2's metrics.json to Markdown."""
+"""From Detectron2's metrics.json to Markdown."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 
 @pytest.fixture
-def run(root, tmp_path):
+def run(srnet, tmp_path):
     def run(*lines):
         if lines:
             text = "\n".join(map(json.dumps, lines))
             (tmp_path / "metrics.json").write_text(text + "\n")
-        command = [sys.executable, root / "tools" / "metrics_table.py", tmp_path]
-        command += ["--output", tmp_path / "metrics.md"]
-        return subprocess.run([str(c) for c in command], capture_output=True, text=True)
+        return srnet("metrics", tmp_path, "--output", tmp_path / "metrics.md")
 
     return run
 
@@ -34,9 +30,9 @@ def test_the_last_evaluation_is_formatted(run, cells_of, tmp_path):
         },
         {"iteration": 20, "total_loss": 2.0, "rpn/num_pos_anchors": 1.5},
     )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == (tmp_path / "metrics.md").read_text().strip()
-    assert [row for row in cells_of(result.stdout) if "--" not in row[1]] == [
+    assert result.status == 0, result.err
+    assert result.out.strip() == (tmp_path / "metrics.md").read_text().strip()
+    assert [row for row in cells_of(result.out) if "--" not in row[1]] == [
         ["sem_seg", "mIoU"],
         ["all", "50.0"],
         ["class", "IoU", "ACC"],
@@ -48,5 +44,5 @@ def test_the_last_evaluation_is_formatted(run, cells_of, tmp_path):
 def test_no_evaluation_and_no_file_are_named(run):
     for lines in ((), ({"iteration": 1, "total_loss": 1.0},)):
         result = run(*lines)
-        assert result.returncode == 1
-        assert "metrics.json" in result.stderr and "Traceback" not in result.stderr
+        assert result.status == 1
+        assert "metrics.json" in result.err and "Traceback" not in result.err

@@ -16,8 +16,7 @@ CAMVID = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
 def test_config_and_its_file(root):
     file = model_zoo.get_config_file(PANOPTIC)
     assert Path(file).samefile(root / "configs" / PANOPTIC)
-    cfg = get_cfg()
-    cfg.merge_from_file(str(root / "configs" / PANOPTIC))
+    cfg = get_cfg(root / "configs" / PANOPTIC)
     assert model_zoo.get_config(PANOPTIC) == cfg
     assert cfg.MODEL.CONTEXT.NAME == "sr"
 

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from detectron2.data.detection_utils import read_image
+from detectron2.engine import DefaultPredictor
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import elementwise_flop_counter
+from PIL import Image
 from srnet import build_model, get_cfg
 from srnet.checkpoint import Checkpointer
+from srnet.data import ClassificationMapper
 from srnet.layers import FLOP_HANDLES
 
 # Parameters in millions and GFLOPs of Table X.
@@ -180,3 +184,63 @@ def test_new_gates_and_other_classes_fit(root, tmp_path):
     Checkpointer(twin).load(path)
     weights = torch.load(path, weights_only=True)["model"]
     assert torch.equal(twin.backbone.stem.conv1.weight, weights["backbone.stem.conv1.weight"])
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Images of odd sizes, one smaller than the crop; lossless."""
+    paths = []
+    for i, (height, width) in enumerate([(75, 101), (300, 64), (33, 47), (256, 256), (120, 121)]):
+        random = np.random.default_rng(i).integers(0, 256, (height // 4 + 1, width // 4 + 1, 3))
+        image = Image.fromarray(random.astype(np.uint8)).resize((width, height), Image.BICUBIC)
+        image.save(tmp_path / f"{i}.png")
+        paths.append(str(tmp_path / f"{i}.png"))
+    return paths
+
+
+CROPS = ("INPUT.CLASSIFICATION.RESIZE_TEST", 80, "INPUT.CLASSIFICATION.SIZE_TEST", 64)
+
+
+@pytest.mark.parametrize("image_format", ["RGB", "BGR"])
+@pytest.mark.parametrize("crops", [CROPS, (*CROPS[:2], CROPS[2], 97)])
+def test_raw_images_are_prepared_as_the_mapper_does(root, files, image_format, crops):
+    """A batch of different sizes, as Detectron2 gives it: the size of the file is beside it."""
+    options = (*SMALL, *crops, "INPUT.FORMAT", image_format)
+    path = root / "configs" / "ImageNet-Classification" / "resnet_18.yaml"
+    cfg = get_cfg(path, ["MODEL.DEVICE", "cpu", *options])
+    model = build_model(cfg).eval()
+    mapper = ClassificationMapper(cfg, is_train=False)
+    mapped = [mapper({"file_name": file, "height": 1, "width": 1}) for file in files]
+    raw = []
+    for file in files:
+        image = read_image(file, image_format)
+        height, width = image.shape[:2]
+        image = torch.as_tensor(image.astype("float32").transpose(2, 0, 1))
+        raw.append({"image": image, "height": height, "width": width})
+    for x, y in zip(raw, mapped, strict=True):
+        assert torch.equal(model.prepare(x), y["image"])
+        assert model.prepare(y) is y["image"]  # what the mapper made stays
+    with torch.no_grad():
+        found, expected = model(raw), model(mapped)
+    for x, y in zip(found, expected, strict=True):
+        torch.testing.assert_close(x["logits"], y["logits"])
+
+
+def test_training_takes_images_as_they_are(root):
+    model = build(root, "resnet_18", *SMALL).train()
+    inputs = [{**x, "height": 500, "width": 400} for x in samples()]
+    torch.manual_seed(0)
+    loss = model(inputs)["loss_cls"]
+    torch.testing.assert_close(loss, model(samples())["loss_cls"])
+
+
+def test_detectron2s_predictor(root, files):
+    """DefaultPredictor takes BGR and leaves resizing to the model."""
+    path = root / "configs" / "ImageNet-Classification" / "resnet_18_SR.yaml"
+    cfg = get_cfg(path, ["MODEL.DEVICE", "cpu", *SMALL, *CROPS])
+    predictor = DefaultPredictor(cfg)
+    mapper = ClassificationMapper(cfg, is_train=False)
+    for file in files[:2]:
+        with torch.no_grad():
+            expected = predictor.model([mapper({"file_name": file})])[0]["logits"]
+        torch.testing.assert_close(predictor(read_image(file, "BGR"))["logits"], expected)

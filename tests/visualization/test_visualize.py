@@ -1,6 +1,5 @@
-"""tools/visualize.py: the pictures it draws, for each kind of model, and its errors."""
+"""The pictures of predictions, for each kind of model, and the errors."""
 
-import importlib.util
 from functools import partial
 from pathlib import Path
 
@@ -13,19 +12,12 @@ from detectron2.structures import BoxMode, Instances
 from srnet import build_model, get_cfg
 from srnet.data.datasets.camvid import CLASSES, VOID
 from srnet.data.datasets.semantic_folders import load_semantic_folders
+from srnet.visualization.scene import SceneVisualizer, legend_of, metadata_with_colors
+from srnet.visualization.visualize import visualize
 
-CONFIG = "configs/CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
+CONFIG = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
 DATASET = "visualized_sem_seg"
 RED, BLUE, GREY = (200, 0, 0), (0, 0, 200), 100
-
-
-@pytest.fixture(scope="module")
-def tool(root):
-    """The module tools/visualize.py."""
-    spec = importlib.util.spec_from_file_location("visualize", root / "tools" / "visualize.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -46,28 +38,27 @@ def dataset(small_camvid):
 
 
 @pytest.fixture(scope="module")
-def weights(root, tmp_path_factory):
+def weights(tmp_path_factory):
     """A checkpoint of random weights."""
     path = tmp_path_factory.mktemp("weights") / "model.pth"
-    model = build_model(get_cfg(str(root / CONFIG)))
+    model = build_model(get_cfg(CONFIG))
     torch.save({"model": model.state_dict()}, path)
     return path
 
 
 @pytest.fixture
-def draw(tool, root, tmp_path, weights):
-    """Run the tool: draw(*arguments, weights=...) returns the paths it wrote."""
+def draw(tmp_path, weights):
+    """Draw with the options of `visualize`; the paths it wrote."""
 
-    def run(*arguments, weights=weights):
-        command = ["--config-file", root / CONFIG, "--output", tmp_path / "out", *arguments]
-        command += ["MODEL.WEIGHTS", weights, "DATASETS.TEST", f"('{DATASET}',)"]
-        return tool.visualize(tool.parse([str(a) for a in command]))
+    def run(*, weights=weights, **options):
+        cfg = get_cfg(CONFIG, ["MODEL.WEIGHTS", str(weights), "DATASETS.TEST", f"('{DATASET}',)"])
+        return visualize(cfg, output=str(tmp_path / "out"), **options)
 
     return run
 
 
 def test_a_dataset_gets_a_picture_an_image_and_a_sheet(draw, dataset):
-    *pictures, sheet = draw("--num", 2)
+    *pictures, sheet = draw(num=2)
     stems = [record["image_id"] for record in dataset]
     assert [p.rsplit("/", 1)[1] for p in pictures] == [f"{stems[0]}.png", f"{stems[2]}.png"]
     one, all_ = cv2.imread(pictures[0]), cv2.imread(sheet)
@@ -79,35 +70,35 @@ def test_given_images_are_drawn_without_truth(draw, dataset, tmp_path):
     given = dataset[0]["file_name"]
     copy = tmp_path / "0000.png"
     copy.write_bytes(Path(given).read_bytes())
-    pictures = draw("--input", given, copy)
+    pictures = draw(images=[given, str(copy)])
     assert len({*pictures}) == 3  # the second of one name did not replace the first
     width = cv2.imread(pictures[0]).shape[1]
-    assert width / cv2.imread(draw("--num", 1)[0]).shape[1] == pytest.approx(2 / 3, abs=0.01)
+    assert width / cv2.imread(draw(num=1)[0]).shape[1] == pytest.approx(2 / 3, abs=0.01)
 
 
 @pytest.mark.parametrize(
-    "arguments, options, message",
+    "options, message",
     [
-        (("--input", "missing.jpg"), {}, "image missing.jpg is missing"),
-        ((), {"weights": "missing.pth"}, "MODEL.WEIGHTS=missing.pth is missing"),
-        ((), {"weights": ""}, "no weights"),
-        (("--dataset", "camvid"), {}, "no dataset 'camvid' is registered.*camvid_sem_seg_val"),
+        ({"images": ["missing.jpg"]}, "image missing.jpg is missing"),
+        ({"weights": "missing.pth"}, "MODEL.WEIGHTS=missing.pth is missing"),
+        ({"weights": ""}, "no weights"),
+        ({"dataset": "camvid"}, "no dataset 'camvid' is registered.*camvid_sem_seg_val"),
     ],
 )
-def test_what_is_missing_is_named(draw, dataset, arguments, options, message):
+def test_what_is_missing_is_named(draw, dataset, options, message):
     with pytest.raises((FileNotFoundError, ValueError), match=message):
-        draw(*arguments, **options)
+        draw(**options)
 
 
 def test_an_image_that_does_not_decode_is_named(draw, dataset, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"broken\.jpg"):
-        draw("--input", broken)
+        draw(images=[str(broken)])
 
 
 @pytest.fixture
-def visualizer(tool):
+def visualizer():
     """A visualizer on a grey 60 x 80 image of one thing class and one stuff class."""
     metadata = Metadata(
         thing_classes=["car"],
@@ -116,7 +107,7 @@ def visualizer(tool):
         stuff_colors=[(0, 0, 0), BLUE],
         ignore_label=255,
     )
-    return tool.SceneVisualizer(np.full((60, 80, 3), GREY, np.uint8), metadata, names=False)
+    return SceneVisualizer(np.full((60, 80, 3), GREY, np.uint8), metadata, names=False)
 
 
 @pytest.fixture
@@ -189,11 +180,11 @@ def test_no_truth_and_no_known_output(visualizer):
         visualizer.draw_prediction({"depth": 0})
 
 
-def test_classes_without_colours_get_some(tool):
+def test_classes_without_colours_get_some():
     name = "visualized_without_colours"
     MetadataCatalog.get(name).set(stuff_classes=["a", "b"])
     try:
-        legend = tool.legend_of(tool.metadata_with_colors(name))
+        legend = legend_of(metadata_with_colors(name))
     finally:
         MetadataCatalog.remove(name)
     assert list(legend) == ["a", "b"] and legend["a"] != legend["b"]

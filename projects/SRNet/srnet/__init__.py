@@ -21,8 +21,8 @@ __version__ = "0.1.0"
 
 __all__ = ["add_srnet_config", "build_model", "get_cfg", "model_zoo"]
 
-# What is imported when an attribute is first used. All of them register the models and datasets,
-# so a config that can be read can be built.
+# What is imported when an attribute is first used. What reads configs also registers the models and
+# datasets that they name.
 _PLACES = {
     "add_srnet_config": "srnet.model_zoo",
     "build_model": "srnet.modeling",

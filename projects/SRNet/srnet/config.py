@@ -8,6 +8,12 @@ def add_srnet_config(cfg: CfgNode) -> None:
     """Add every key of this project to a Detectron2 config, each with its meaning beside it."""
     add_deeplab_config(cfg)
 
+    # Evaluation, prediction and drawing refuse MODEL.WEIGHTS that are empty or do not make the
+    # whole model: parameters are missing or have another shape, or some of the backbone or of
+    # context modules are left over. New context modules are allowed where they start as the
+    # identity. False: take what fits. Training always takes what fits, and prints a table of it.
+    cfg.MODEL.WEIGHTS_STRICT = True
+
     # The context module, the same in backbones and heads: comparing two is one word. "" for none;
     # the names are those registered in srnet.modeling.CONTEXT_REGISTRY.
     cfg.MODEL.CONTEXT = CfgNode()
@@ -64,6 +70,12 @@ def add_srnet_config(cfg: CfgNode) -> None:
     cfg.MODEL.DFNET.NORM = "SyncBN"
     cfg.MODEL.DFNET.OUT_FEATURES = ["stage2", "stage3", "stage4"]
 
+    # A network of timm (MODEL.BACKBONE.NAME: build_timm_backbone or build_timm_fpn_backbone): its
+    # name there, and which of stem, res2, res3, res4, res5 (strides 2, 4, 8, 16, 32) to return.
+    cfg.MODEL.TIMM = CfgNode()
+    cfg.MODEL.TIMM.NAME = ""
+    cfg.MODEL.TIMM.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+
     # ImageClassifier: the classes, the map of the backbone that is classified, and the share of the
     # target that is spread over all classes.
     cfg.MODEL.CLASSIFIER = CfgNode()
@@ -114,7 +126,8 @@ def add_srnet_config(cfg: CfgNode) -> None:
     cfg.INPUT.CLASSIFICATION.MIXUP = 0.0
     cfg.INPUT.CLASSIFICATION.CUTMIX = 0.0
     # In evaluation: the short side after resizing, the side of the centre crop, and how many images
-    # a process predicts at once.
+    # a process predicts at once. Set INPUT.MIN_SIZE_TEST to 0 beside them, so that Detectron2's
+    # DefaultPredictor leaves resizing to the model.
     cfg.INPUT.CLASSIFICATION.RESIZE_TEST = 256
     cfg.INPUT.CLASSIFICATION.SIZE_TEST = 224
     cfg.INPUT.CLASSIFICATION.BATCH_TEST = 64

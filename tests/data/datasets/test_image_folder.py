@@ -9,7 +9,7 @@ import torchvision
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from srnet import get_cfg
-from srnet.data import image_folder
+from srnet.data.datasets import image_folder
 from srnet.data.datasets.image_folder import ImageFolder, load_image_folder, pack
 from srnet.data.datasets.imagenet import check_synsets, imagenet_synsets
 
@@ -42,9 +42,11 @@ def test_the_listing_is_torchvisions(tmp_path):
     (folder / "a" / "deep" / "er").mkdir(parents=True)
     Image.new("L", (8, 8)).save(folder / "a" / "deep" / "er" / "é x.JPEG")
     (folder / "a" / "notes.txt").write_text("no image")
+    (folder / "a" / "._0.png").write_bytes(b"of macOS")
     (folder / ".hidden").mkdir()
     ours = load_image_folder(str(folder))
     (folder / ".hidden").rmdir()
+    (folder / "a" / "._0.png").unlink()
     theirs = torchvision.datasets.ImageFolder(str(folder))
     assert ours.classes == theirs.classes == ["a", "b", "c"]
     listed = {(x["file_name"], x["class_index"]) for x in ours}

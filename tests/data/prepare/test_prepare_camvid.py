@@ -1,4 +1,4 @@
-import importlib
+import argparse
 import os
 import subprocess
 import sys
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from srnet.data.datasets.camvid import CLASSES, VOID, load_camvid
+from srnet.data.prepare import camvid, camvid_release
 
 # Cambridge's label_colors.txt with the class that each of its 32 counts for.
 OFFICIAL = """
@@ -28,23 +29,17 @@ TINY = {"train": ("0001TP_006690", "0006R0_f00930"), "val": ("0016E5_07959",), "
 SIZE = (32, 8)  # one column for each official colour
 
 
-@pytest.fixture(scope="module")
-def modules(root):
-    sys.path.insert(0, str(root / "datasets"))
-    yield importlib.import_module("prepare_camvid"), importlib.import_module("camvid_release")
-    sys.path.remove(str(root / "datasets"))
-
-
 @pytest.fixture
-def prepare(modules, monkeypatch, tmp_path):
-    """Run the script's command on the tiny split, into tmp_path/datasets."""
-    script, _ = modules
-    monkeypatch.setattr(script, "SPLITS", TINY)
+def prepare(monkeypatch, tmp_path):
+    """Run the preparation on the tiny split, into tmp_path/datasets."""
+    monkeypatch.setattr(camvid, "SPLITS", TINY)
     monkeypatch.setattr(
-        script, "DATASETS", {k: (name, SIZE) for k, (name, _) in script.DATASETS.items()}
+        camvid, "DATASETS", {k: (name, SIZE) for k, (name, _) in camvid.DATASETS.items()}
     )
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
-    return lambda *arguments: script.prepare(script.parse([str(a) for a in arguments]))
+    parser = argparse.ArgumentParser()
+    camvid.add_arguments(parser)
+    return lambda *arguments: camvid.prepare(parser.parse_args([str(a) for a in arguments]))
 
 
 def noise(seed=0):
@@ -87,21 +82,21 @@ def tree(folder):
 
 
 @pytest.mark.data
-def test_split_is_segnets(modules, data_root):
-    for split, names in modules[1].SPLITS.items():
+def test_split_is_segnets(data_root):
+    for split, names in camvid_release.SPLITS.items():
         for folder in (split, f"{split}annot"):
             found = sorted(p.stem for p in (data_root / "camvid" / folder).iterdir())
             assert found == sorted(names)
 
 
-def test_split_counts(modules):
-    splits = modules[1].SPLITS
+def test_split_counts():
+    splits = camvid_release.SPLITS
     assert [len(splits[s]) for s in ("train", "val", "test")] == [367, 101, 233]
     assert len(set().union(*splits.values())) == 701
 
 
-def test_official_colors(modules):
-    groups = modules[1].COLORS
+def test_official_colors():
+    groups = camvid_release.COLORS
     ours = {
         (*color, name, group) for group, names in groups.items() for name, color in names.items()
     }

@@ -1,23 +1,23 @@
 """The drawn scenes: the same bytes on every run, and forms that the official tools accept."""
 
-import importlib
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from coco_trees import Truth
 from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, COCOPanopticEvaluator, SemSegEvaluator
-from detectron2.structures import Boxes, Instances
 from panopticapi.utils import rgb2id
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from srnet.data.datasets.scenes import CLASSES, NUM_THINGS, VOID, register_all_scenes
+from srnet.data.prepare import coco_annotations
+from srnet.data.prepare import scenes as prepare_scenes
+from srnet.data.prepare.conversion import run_script
 
 SIZE = (96, 128)
 COUNTS = {"train": 5, "val": 4}
@@ -29,22 +29,13 @@ def arguments_of(output, counts):
     return ["--output", str(output), "--size", size, *counts]
 
 
-@pytest.fixture(scope="module")
-def script(root):
-    """The module datasets/prepare_scenes.py."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(root / "datasets"))
-        yield importlib.import_module("prepare_scenes")
-
-
-@pytest.fixture(scope="module")
-def make(script):
+def make(output, counts):
     """Make scenes: make(folder, {"train": n, "val": m})."""
-    return lambda output, counts: script.prepare(script.parse(arguments_of(output, counts)))
+    run_script(prepare_scenes, arguments_of(output, counts))
 
 
 @pytest.fixture(scope="module")
-def scenes(make, tmp_path_factory):
+def scenes(tmp_path_factory):
     """A DETECTRON2_DATASETS folder with few small scenes."""
     base = tmp_path_factory.mktemp("datasets")
     make(base / "scenes", COUNTS)
@@ -71,7 +62,7 @@ def files_of(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_an_image_depends_on_its_number_alone(make, scenes, tmp_path):
+def test_an_image_depends_on_its_number_alone(scenes, tmp_path):
     make(tmp_path / "again", {"train": 2, "val": 1})
     first, again = files_of(scenes / "scenes"), files_of(tmp_path / "again")
     pictures = [path for path in again if path.suffix in (".png", ".jpg")]
@@ -79,9 +70,7 @@ def test_an_image_depends_on_its_number_alone(make, scenes, tmp_path):
     assert all(again[path] == first[path] for path in pictures)
 
 
-def test_a_second_run_keeps_the_folder_and_other_arguments_remake_it(
-    make, scenes, tmp_path, capsys
-):
+def test_a_second_run_keeps_the_folder_and_other_arguments_remake_it(scenes, tmp_path, capsys):
     output, small = tmp_path / "scenes", {"train": 1, "val": 1}
     for counts, expected in ((small, "1 training"), (small, "up to date"), (COUNTS, "5 training")):
         make(output, counts)
@@ -90,12 +79,12 @@ def test_a_second_run_keeps_the_folder_and_other_arguments_remake_it(
     assert [p.name for p in tmp_path.iterdir()] == ["scenes"]
 
 
-def test_a_broken_run_leaves_nothing(make, script, tmp_path, monkeypatch):
+def test_a_broken_run_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(script, "check", fail)
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr(prepare_scenes, "check", fail)
+    with pytest.raises(SystemExit, match="no space left"):
         make(tmp_path / "scenes", {"train": 1, "val": 1})
     assert list(tmp_path.iterdir()) == []
 
@@ -111,23 +100,23 @@ def test_it_leaves_alone_what_it_did_not_make(root, tmp_path):
     assert (tmp_path / "mine.txt").exists()
 
 
-def test_check_finds_a_label_that_contradicts(make, script, tmp_path):
+def test_check_finds_a_label_that_contradicts(tmp_path):
     make(tmp_path / "scenes", {"train": 1, "val": 1})
     path = tmp_path / "scenes" / "labels" / "val" / "val_00000.png"
     label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     label[0, 0] = 1
     cv2.imwrite(str(path), label)
     with pytest.raises(ValueError, match="the semantic label"):
-        script.check(tmp_path / "scenes", "val")
+        prepare_scenes.check(tmp_path / "scenes", "val")
 
 
 @pytest.mark.parametrize(
     "arguments, named",
     [(["--train", "0"], "'0'"), (["--size", "192"], "'192'"), (["--size", "32x256"], "'32x256'")],
 )
-def test_bad_arguments_are_named(script, arguments, named, capsys):
+def test_bad_arguments_are_named(arguments, named, capsys):
     with pytest.raises(SystemExit):
-        script.parse(arguments)
+        run_script(prepare_scenes, arguments)
     assert named in capsys.readouterr().err
 
 
@@ -167,8 +156,8 @@ def test_the_forms_agree(scenes, split):
         assert all(isinstance(a["segmentation"], list) for a in annotations)
 
 
-def test_polygons_keep_holes_and_touching_corners(script):
-    mask_to_polygons = script.coco.mask_to_polygons
+def test_polygons_keep_holes_and_touching_corners():
+    mask_to_polygons = coco_annotations.mask_to_polygons
     rng = np.random.default_rng(0)
     ring = np.ones((9, 12), bool)
     ring[2:7, 3:9] = False
@@ -207,48 +196,15 @@ def test_the_truth_scores_100_miou(registered, name):
 
 @pytest.mark.parametrize("name", ["scenes_instance_val", "scenes_panoptic_val_separated"])
 def test_the_truth_scores_100_ap(registered, name):
-    api = COCO(MetadataCatalog.get(name).json_file)
-
-    def predict(record):
-        annotations = api.loadAnns(api.getAnnIds(imgIds=record["image_id"]))
-        boxes = torch.tensor([a["bbox"] for a in annotations]).float()
-        boxes[:, 2:] += boxes[:, :2]
-        instances = Instances(SIZE, pred_boxes=Boxes(boxes), scores=torch.ones(len(boxes)))
-        instances.pred_classes = torch.tensor([a["category_id"] - 1 for a in annotations])
-        masks = np.stack([api.annToMask(a) for a in annotations])
-        instances.pred_masks = torch.from_numpy(masks).bool()
-        return {"instances": instances}
-
     evaluator = COCOEvaluator(name, ("bbox", "segm"), distributed=False, use_fast_impl=False)
-    results = evaluate(evaluator, DatasetCatalog.get(name), predict)
+    results = evaluate(evaluator, DatasetCatalog.get(name), Truth(name).predict)
     assert results["bbox"]["AP"] == pytest.approx(100)
     assert results["segm"]["AP"] == pytest.approx(100)
 
 
 def test_the_truth_scores_100_pq(registered):
     name = "scenes_panoptic_val_separated"
-    metadata = MetadataCatalog.get(name)
-    truth = json.loads(Path(metadata.panoptic_json).read_text())
-    by_name = {a["file_name"]: a for a in truth["annotations"]}
-
-    def predict(record):
-        path = os.path.basename(record["file_name"]).replace(".jpg", ".png")
-        ids = rgb2id(cv2.imread(os.path.join(metadata.panoptic_root, path))[..., ::-1])
-        info = []
-        for segment in by_name[path]["segments_info"]:
-            category = segment["category_id"]
-            things = metadata.thing_dataset_id_to_contiguous_id
-            mapping = things if category in things else metadata.stuff_dataset_id_to_contiguous_id
-            info.append(
-                {
-                    "id": segment["id"],
-                    "isthing": category in things,
-                    "category_id": mapping[category],
-                }
-            )
-        return {"panoptic_seg": (torch.from_numpy(ids.astype(np.int64)), info)}
-
-    results = evaluate(COCOPanopticEvaluator(name), DatasetCatalog.get(name), predict)
+    results = evaluate(COCOPanopticEvaluator(name), DatasetCatalog.get(name), Truth(name).predict)
     assert results["panoptic_seg"]["PQ"] == pytest.approx(100)
 
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from cityscapesscripts.preparation.json2labelImg import json2labelImg
+from detectron2.data.datasets.cityscapes import load_cityscapes_instances
 from PIL import Image
 from scipy.io import loadmat, savemat
 from semantic_trees import write_ade20k, write_cityscapes, write_pascal_context
@@ -89,6 +91,26 @@ def test_pascal_context_from_png(small_semantic, prepare_script, tmp_path, named
     assert all(p.is_symlink() for p in (out / "train").iterdir())
 
 
+def test_hidden_files_are_left_out(prepare_script, tmp_path):
+    write_cityscapes(tmp_path)
+    write_ade20k(tmp_path)
+    for path in [p for p in tmp_path.rglob("*") if p.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"of macOS")
+    prepare_script("cityscapes", tmp_path / "cityscapes", *OPTIONS)
+    prepare_script("ade20k", tmp_path / "ADEChallengeData2016", *OPTIONS)
+    for split, count in (("train", 18), ("val", 3), ("test", 6)):
+        assert len(load_cityscapes(str(tmp_path / "cityscapes"), split)) == count
+    assert len(load_instances(str(tmp_path / "cityscapes"), "val")) == 3
+
+
+def test_cityscapes_instances_are_detectron2s(small_semantic):
+    root = small_semantic / "cityscapes"
+    folders = [str(root / kind / "val") for kind in ("leftImg8bit", "gtFine")]
+    expected = {record["file_name"]: record for record in load_cityscapes_instances(*folders)}
+    found = {record["file_name"]: record for record in load_instances(str(root), "val")}
+    assert found == expected and len(found) == 3
+
+
 def test_a_second_run_writes_nothing_and_mends_what_is_broken(prepare_script, tmp_path):
     write_cityscapes(tmp_path)
     write_ade20k(tmp_path)
@@ -157,8 +179,12 @@ def test_bad_sources_are_named(prepare_script, tmp_path):
     voc, labels = write_pascal_context(tmp_path)
     mat = labels / "2008_train1.mat"
     out = ("--output", tmp_path / "out")
+    whole = mat.read_bytes()
     savemat(mat, {"Other": np.zeros((4, 4))})
     assert str(mat) in fails("pascal_context", voc, labels, *out)
+    for content in (b"", b"cut", pickle.dumps({"LabelMap": 1}), whole[: len(whole) // 2]):
+        mat.write_bytes(content)
+        assert str(mat) in fails("pascal_context", voc, labels, *out)
     savemat(mat, {"LabelMap": np.full((60, 80), 460)})
     assert str(mat) in fails("pascal_context", voc, labels, *out)
     names = tmp_path / "labels.txt"
@@ -174,6 +200,13 @@ def test_what_is_missing_is_told_with_the_command(tmp_path, caplog):
     with pytest.raises(FileNotFoundError, match=r"2 label files of 2 .*aachen_.*_gtFine_labelTr"):
         load_cityscapes(root, "train")
     assert len(load_instances(root, "train")) == 2
+    polygons = next((tmp_path / "cityscapes/gtFine/train/ulm").glob("*_polygons.json"))
+    content = polygons.read_text()
+    for wrong in ("", "[]", "{}", content[:-9]):
+        polygons.write_text(wrong)
+        with pytest.raises(ValueError, match=f"{polygons} is not a Cityscapes annotation"):
+            load_instances(root, "train")
+    polygons.write_text(content)
     next((tmp_path / "cityscapes/gtFine/train/ulm").glob("*_instanceIds.png")).unlink()
     with pytest.raises(
         FileNotFoundError, match=r"1 label .*ulm_.*_gtFine_instanceIds.png.*prepare"

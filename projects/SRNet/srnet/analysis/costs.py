@@ -1,26 +1,13 @@
-#!/usr/bin/env python3
-"""Count parameters, multiply-adds and activations of a model, or how two models differ.
-
-    tools/analyze_model.py --config-file CONFIG [--compare OTHER] [--size WIDTHxHEIGHT]
-        [--output FILE] [KEY VALUE ...]
-
-CONFIG and OTHER are files, or names in srnet.model_zoo. Any config key and its value may follow,
-for both. The table is Markdown, a row a part of the model; parts that --compare finds equal are
-left out.
+"""Parameters, multiply-adds and activations of a model, part by part, or how two models differ.
 
 GFLOPs are 1e9 multiply-adds of convolutions, fully connected layers and matrix products (fvcore),
 activations the elements that convolutions and fully connected layers put out. A detector is counted
-with 1000 boxes and 100 masks, whatever its weights; --size is 1200x800 for one by default,
-otherwise the size of the training crops.
+with 1000 boxes and 100 masks, whatever its weights.
 """
 
-import argparse
-import logging
 import math
-import os
-import re
-import sys
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,22 +18,26 @@ from detectron2.utils.analysis import FlopCountAnalysis
 from tabulate import tabulate
 from torch import nn
 
-from srnet.data.validate import ROI_ARCHITECTURES
-from srnet.layers import FLOP_HANDLES
-from srnet.model_zoo import get_cfg, get_config_file
+from srnet.data import task_of
+from srnet.model_zoo import get_cfg
 from srnet.modeling import build_model
 
+from .counting import prepare_count
+
 BOXES, MASKS = 1000, 100
-DETECTOR_SIZE = (1200, 800)
+DETECTOR_SIZE = (800, 1200)
 COUNTED = (nn.modules.conv._ConvNd, nn.Linear)
 
 
-def load_config(name: str, opts: list[str]) -> CfgNode:
-    """Read a config file or one of the model zoo, for a model on the CPU with random weights."""
-    file = name if os.path.isfile(name) else get_config_file(name)
-    cfg = get_cfg(file, [*opts, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]).clone()
-    cfg.defrost()
-    if cfg.MODEL.META_ARCHITECTURE in ROI_ARCHITECTURES:
+def load_config(name: str, opts: Sequence = ()) -> CfgNode:
+    """Read a config for counting: on the CPU, with random weights.
+
+    Args:
+        name: a path or a name of the model zoo.
+        opts: alternating keys and values.
+    """
+    cfg = get_cfg(name, [*opts, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])
+    if task_of(cfg).instances:
         # Nothing is suppressed, so the numbers of boxes are the limits.
         cfg.MODEL.RPN.NMS_THRESH = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST = 1.0
         cfg.MODEL.RPN.PRE_NMS_TOPK_TEST = cfg.MODEL.RPN.POST_NMS_TOPK_TEST = BOXES
@@ -56,12 +47,13 @@ def load_config(name: str, opts: list[str]) -> CfgNode:
 
 
 def default_size(cfg: CfgNode) -> tuple[int, int]:
-    """Width and height of the image that the models of a task are compared with."""
-    if cfg.MODEL.META_ARCHITECTURE in ROI_ARCHITECTURES:
+    """Height and width of the image that the models of a task are compared with."""
+    if task_of(cfg).instances:
         return DETECTOR_SIZE
-    if cfg.MODEL.META_ARCHITECTURE == "ImageClassifier":
+    if task_of(cfg).one_size:
         return 224, 224
-    return tuple(int(side) for side in reversed(cfg.INPUT.CROP.SIZE))
+    height, width = cfg.INPUT.CROP.SIZE
+    return int(height), int(width)
 
 
 def analyze(cfg: CfgNode, size: tuple[int, int]) -> dict[str, tuple[float, float, float]]:
@@ -69,7 +61,7 @@ def analyze(cfg: CfgNode, size: tuple[int, int]) -> dict[str, tuple[float, float
 
     Args:
         cfg: its config, on the CPU.
-        size: width and height of the image.
+        size: height and width of the image in pixels.
 
     Returns:
         For "model", its top-level modules and "context modules": parameters in millions, GFLOPs and
@@ -78,16 +70,15 @@ def analyze(cfg: CfgNode, size: tuple[int, int]) -> dict[str, tuple[float, float
     model = build_model(cfg).eval()
     for module in model.modules():
         # Random weights under frozen norms grow from block to block; boxes must stay finite.
-        if isinstance(getattr(module, "running_var", None), torch.Tensor):
-            module.running_var.fill_(4.0)
+        variance = getattr(module, "running_var", None)
+        if isinstance(variance, torch.Tensor):
+            variance.fill_(4.0)
         if isinstance(module, FastRCNNOutputLayers):  # every box is of the first class
             nn.init.zeros_(module.cls_score.weight)
             nn.init.zeros_(module.cls_score.bias).data[0] = 10.0
-    image = torch.zeros(3, size[1], size[0])
+    image = torch.zeros(3, *size)
     with count_activations(model) as activations:
-        flops = FlopCountAnalysis(model, [{"image": image}]).set_op_handle(**FLOP_HANDLES)
-        flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        per_module = flops.by_module()
+        per_module = prepare_count(FlopCountAnalysis(model, [{"image": image}])).by_module()
     # FlopCountAnalysis wraps the model.
     per_module = {name.removeprefix("model").lstrip("."): n for name, n in per_module.items()}
     contexts = [name for name, _ in model.named_modules() if name.endswith(".context")]
@@ -110,9 +101,9 @@ def within(name: str, root: str) -> bool:
 
 
 @contextmanager
-def count_activations(model: nn.Module):
+def count_activations(model: nn.Module) -> Iterator[Counter]:
     """Collect how many elements each convolution and fully connected layer puts out."""
-    counts = Counter()
+    counts: Counter[str] = Counter()
 
     def hook(name):
         def count(module, inputs, output):
@@ -153,42 +144,18 @@ def to_markdown(names: list[str], results: list[dict]) -> str:
     return tabulate(rows, header, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Read WIDTHxHEIGHT."""
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, as in 1200x800")
-    return int(match[1]), int(match[2])
+def report(names: Sequence[str], opts: Sequence = (), size: tuple[int, int] | None = None) -> str:
+    """Count one or two models at the same size and format a Markdown table with its heading.
 
-
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config-file", required=True, metavar="CONFIG")
-    parser.add_argument("--compare", metavar="OTHER", help="count this one too, and the difference")
-    parser.add_argument("--size", type=parse_size, metavar="WIDTHxHEIGHT")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the table there as well")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE")
-    arguments = parser.parse_args()
-    logging.getLogger("srnet.engine.setup").setLevel(logging.ERROR)  # the CPU is meant
-    configs = [arguments.config_file, *([arguments.compare] if arguments.compare else [])]
-    try:
-        cfgs = [load_config(name, arguments.opts) for name in configs]
-        size = arguments.size or default_size(cfgs[0])
-        results = [analyze(cfg, size) for cfg in cfgs]
-    except (OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
-        sys.exit(f"analyze_model: {error}")
-    names = [Path(name).stem for name in configs]
-    boxes = cfgs[0].MODEL.META_ARCHITECTURE in ROI_ARCHITECTURES
-    heading = f"{size[0]} x {size[1]} (width x height)"
-    heading += f", {BOXES} boxes, {MASKS} masks" if boxes else ""
-    table = f"{heading}:\n\n{to_markdown(names, results)}\n"
-    if arguments.output:
-        arguments.output.write_text(table)
-    print(table)
-
-
-if __name__ == "__main__":
-    main()
+    Args:
+        names: paths or names of the model zoo.
+        opts: alternating config keys and values, for all of them.
+        size: height and width of the image; by default the first model's :func:`default_size`.
+    """
+    cfgs = [load_config(name, opts) for name in names]
+    size = size or default_size(cfgs[0])
+    results = [analyze(cfg, size) for cfg in cfgs]
+    heading = f"{size[0]} x {size[1]} (height x width)"
+    if task_of(cfgs[0]).instances:
+        heading += f", {BOXES} boxes, {MASKS} masks"
+    return f"{heading}:\n\n{to_markdown([Path(name).stem for name in names], results)}\n"

@@ -1,10 +1,9 @@
 """Times of models on one device: warm, synchronised, interleaved."""
 
-import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,6 @@ from detectron2.utils.events import EventStorage
 from tabulate import tabulate
 from torch import nn
 
-import srnet.modeling  # noqa: F401  registers the models
 from srnet.modeling import build_model
 
 OBJECTS = 10  # instances in an image of noise
@@ -165,7 +163,7 @@ def measure(
     for _ in range(warmup):
         for run in runs:
             run()
-    times = [[] for _ in runs]
+    times: list[list[float]] = [[] for _ in runs]
     for _ in range(repeats):
         for run, found in zip(runs, times, strict=True):
             wait()
@@ -176,18 +174,57 @@ def measure(
     return times
 
 
-def describe(arguments: argparse.Namespace) -> str:
-    """Name the device and the conditions."""
-    cpu = arguments.device == "cpu"
+def time_models(
+    cfgs: Mapping[str, CfgNode],
+    *,
+    device: str = "cpu",
+    warmup: int = 10,
+    repeats: int = 50,
+    **options,
+) -> dict[str, list[float]]:
+    """Time models in turns; all have the weights that they can share with the first.
+
+    Args:
+        cfgs: a config for each name.
+        device: "cpu" or "cuda".
+        warmup: runs of each before.
+        repeats: timed runs of each.
+        options: as :func:`prepare` takes them.
+
+    Returns:
+        For each name its times in seconds.
+    """
+    runs: dict[str, Run] = {}
+    for name, cfg in cfgs.items():
+        first = next(iter(runs.values()), None)
+        weights = first.model.state_dict() if first else None
+        runs[name] = prepare(cfg, device=device, weights=weights, **options)
+    steps = [run.step for run in runs.values()]
+    times = measure(steps, device=device, warmup=warmup, repeats=repeats)
+    return dict(zip(runs, times, strict=True))
+
+
+def describe(
+    *,
+    device: str,
+    size: tuple[int, int],
+    repeats: int,
+    batch: int = 1,
+    half: bool = False,
+    compiled: bool = False,
+    train: bool = False,
+) -> str:
+    """Name the device and the conditions of a measurement, in one line."""
+    cpu = device == "cpu"
     name = platform.processor() or platform.machine()
-    device = f"{name}, {torch.get_num_threads()} threads" if cpu else torch.cuda.get_device_name()
-    precision = ("bf16" if cpu else "fp16") if arguments.half else "fp32"
-    height, width = arguments.size
-    mode = ", torch.compile" if arguments.compile else ""
-    mode += ", training steps" if arguments.train else ""
+    where = f"{name}, {torch.get_num_threads()} threads" if cpu else torch.cuda.get_device_name()
+    precision = ("bf16" if cpu else "fp16") if half else "fp32"
+    height, width = size
+    mode = ", torch.compile" if compiled else ""
+    mode += ", training steps" if train else ""
     return (
-        f"{device}; torch {torch.__version__}; {height} x {width}, batch {arguments.batch}, "
-        f"{precision}{mode}; {arguments.repeats} runs each\n"
+        f"{where}; torch {torch.__version__}; {height} x {width}, batch {batch}, "
+        f"{precision}{mode}; {repeats} runs each\n"
     )
 
 
@@ -210,6 +247,6 @@ def compare(times: dict[str, list[float]], batch: int = 1) -> str:
     if len(times) == 2:
         first, second = times.values()
         ratio = statistics.median(a / b for a, b in zip(first, second, strict=True))
-        fastest = min(first) / min(second)
-        text += f"\nFPS of the second to the first: {ratio:.3f}; of the fastest: {fastest:.3f}\n"
+        of_fastest = min(first) / min(second)
+        text += f"\nFPS of the second to the first: {ratio:.3f}; of the fastest: {of_fastest:.3f}\n"
     return text

@@ -1,28 +1,23 @@
-#!/usr/bin/env python3
-"""Measure how many images a second one core reads for a classifier, beside torchvision's pipeline.
-
-    tools/benchmark_loading.py --config-file configs/ImageNet-Classification/resnet_50.yaml
+"""How many images a second one core reads for a classifier, beside torchvision's pipeline.
 
 torchvision's is that of its references: ImageFolder, RandomResizedCrop, flip, ToTensor, Normalize.
-Both read the same images of the first dataset of DATASETS.TRAIN, in turns, in one process with one
-thread; counted are seconds of that thread, not of the clock. This project's normalises on the GPU,
-so its part ends with uint8.
+Both read the same images, in turns, in one process with one thread. Counted are seconds of that
+thread, not of the clock. This project normalises on the GPU, so its part ends with uint8.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
 import torchvision
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from torchvision import transforms as T
 
 from srnet.data import build_mapper
 from srnet.data.loader import StreamDataset
 from srnet.data.mapped_dataset import MappedDataset
-from srnet.model_zoo import get_cfg
 
 
 def torchvision_reader(paths: list[str], size: int) -> Callable[[int], torch.Tensor]:
@@ -46,20 +41,28 @@ def seconds(read: Callable[[int], object], count: int) -> float:
     return time.process_time() - started
 
 
-def main() -> None:
-    """Measure both in turns and print medians."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config-file", required=True)
-    parser.add_argument("--images", type=int, default=200, help="images a round")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config keys and values")
-    args = parser.parse_args()
+def read_rates(cfg: CfgNode, *, images: int = 200, rounds: int = 5) -> dict[str, list[float]]:
+    """Measure both readers in turns on the first dataset of `DATASETS.TRAIN`.
+
+    Args:
+        cfg: the config of a classifier.
+        images: images a round, at most.
+        rounds: rounds of each reader.
+
+    Returns:
+        "torchvision" and "this project": images a second of each round.
+
+    Raises:
+        ValueError: `DATASETS.TRAIN` is empty, or the model is no classifier.
+    """
+    if cfg.MODEL.META_ARCHITECTURE != "ImageClassifier" or not cfg.DATASETS.TRAIN:
+        raise ValueError(
+            "loading is measured for classifiers: MODEL.META_ARCHITECTURE is "
+            f"{cfg.MODEL.META_ARCHITECTURE}, DATASETS.TRAIN {cfg.DATASETS.TRAIN}"
+        )
     torch.set_num_threads(1)
-    cfg = get_cfg(args.config_file, args.opts)
     dataset = DatasetCatalog.get(cfg.DATASETS.TRAIN[0])
-    count = min(args.images, len(dataset))
+    count = min(images, len(dataset))
     step = len(dataset) // count
     items = [dataset[i * step] for i in range(count)]
     stream = StreamDataset(MappedDataset(items, build_mapper(cfg, is_train=True)), seed=0)
@@ -72,13 +75,16 @@ def main() -> None:
     rates: dict[str, list[float]] = {name: [] for name in readers}
     for read in readers.values():
         seconds(read, count)  # the files into memory
-    for _ in range(args.rounds):
+    for _ in range(rounds):
         for name, read in readers.items():
             rates[name].append(count / seconds(read, count))
-    for name, values in rates.items():
-        spread = f"{min(values):.0f} to {max(values):.0f}"
-        print(f"{name}: {statistics.median(values):.0f} images a second a core ({spread})")
+    return rates
 
 
-if __name__ == "__main__":
-    main()
+def to_text(rates: dict[str, list[float]]) -> str:
+    """Format rates: a line a reader, median and range."""
+    return "".join(
+        f"{name}: {statistics.median(values):.0f} images a second a core "
+        f"({min(values):.0f} to {max(values):.0f})\n"
+        for name, values in rates.items()
+    )

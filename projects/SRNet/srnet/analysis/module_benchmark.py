@@ -1,27 +1,19 @@
-"""Time and memory of the context modules on one device: `tools/benchmark.py modules`."""
+"""Time and memory of the context modules on one device."""
 
-import argparse
-import csv
-import itertools
-import os
-import resource
 import statistics
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import torch
-from tabulate import tabulate
 from torch import nn
 
-from srnet.analysis.latency import measure
 from srnet.model_zoo import get_cfg
 from srnet.modeling import build_context
 from srnet.modeling.context import ContextConv
 from srnet.modeling.inference import is_out_of_memory
 from srnet.modeling.semantic.blocks import conv_norm_relu
 
-# The profiler's library would report that there is no GPU, as an error.
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+from .latency import measure
+from .process_memory import peak_memory
 
 REFERENCE = "sr ghp"
 # "plain": never folded. Folding needs the convolution that --head puts after the module.
@@ -84,45 +76,6 @@ def one_pass(module: nn.Module, x: torch.Tensor, *, backward: bool) -> Callable[
         module.zero_grad()
 
     return train if backward else infer
-
-
-def peak_memory(run: Callable[[], None], device: str) -> float:
-    """MB of tensors that a run holds at its peak beyond what was there."""
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        return (torch.cuda.max_memory_allocated() - before) / 1e6
-    # The size of the process would not tell: freed memory stays with it.
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
-        run()
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    events.sort(key=lambda event: event.start_ns())
-    return max(itertools.accumulate((event.nbytes() for event in events), initial=0)) / 1e6
-
-
-def resident(field: str) -> float:
-    """A line of /proc/self/status in MB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise OSError(f"/proc/self/status has no {field}")
-
-
-def limit_memory(gigabytes: float) -> None:
-    """Let allocations of this process beyond so much fail, where Linux would end a process.
-
-    Args:
-        gigabytes: for what is allocated from now on; 0 for what the machine has free.
-    """
-    if not gigabytes:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                gigabytes = 0.9 * int(line.split()[1]) * 1024 / 1e9
-    limit = int(resident("VmSize") * 1e6 + gigabytes * 1e9)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def benchmark(
@@ -207,127 +160,20 @@ def summarize(times: dict[str, list[float]], name: str, reference: str) -> dict[
     }
 
 
-def to_markdown(rows: list[dict], reference: str = REFERENCE) -> str:
-    """Format the rows, whose ratios are to `reference`; one that ran out of memory says so."""
-    header = ["module", "size", "pass", "median (ms)", "quartiles (ms)", "fastest (ms)"]
-    header += [f"to {reference}", "memory (MB)"]
-    table = []
-    for row in rows:
-        cells = [row["module"], row["size"], row["pass"]]
-        if row["median"] is None:
-            cells += ["out of memory", "", "", "", ""]
-        else:
-            ratio = "" if row["ratio"] is None else f"{row['ratio']:.3f}"
-            cells += [f"{row['median']:.1f}", f"{row['low']:.1f} to {row['high']:.1f}"]
-            cells += [f"{row['fastest']:.1f}", ratio, f"{row['memory']:.0f}"]
-        table.append(cells)
-    align = ("left", "center", "left", "right", "center", "right", "right", "right")
-    return tabulate(table, header, "pipe", colalign=align, disable_numparse=True) + "\n"
+def choose_modules(
+    names: Sequence[str] | None, reference: str | None, *, head: bool
+) -> tuple[list[str], str]:
+    """Resolve what is measured, and what ratios are to.
 
+    Args:
+        names: of `NAMES`; None for all that make sense.
+        reference: of `NAMES`; None for SR, in the head for no module.
+        head: whether the modules are measured in the head.
 
-def plot(rows: list[dict], path: Path) -> None:
-    """Draw the forward time over the size of the map, a line a module, as Fig. 5(a)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained", dpi=150)
-    axes = figure.subplots()
-    sizes = list(dict.fromkeys(row["size"] for row in rows))
-    lines = {}
-    for row in rows:
-        if row["pass"] == "forward" and row["median"] is not None:
-            lines.setdefault(row["module"], []).append((sizes.index(row["size"]), row["median"]))
-    styles = ("-", "--", ":")
-    for i, (name, points) in enumerate(lines.items()):
-        bold = {"linewidth": 3, "color": "black"} if name == REFERENCE else {}
-        axes.plot(*zip(*points, strict=True), styles[i // 10], marker="o", label=name, **bold)
-    axes.set_xticks(range(len(sizes)), sizes)
-    axes.set(xlabel="map (height x width)", ylabel="forward (ms)", yscale="log")
-    figure.legend(fontsize="small", loc="outside right upper", handlelength=4)
-    axes.grid(alpha=0.3)
-    figure.savefig(path)
-
-
-def write_csv(rows: list[dict], path: Path) -> None:
-    """Write the rows; times are empty where the memory did not suffice."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Read HEIGHTxWIDTH."""
-    height, _, width = text.partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, as in 128x256")
-    return int(height), int(width)
-
-
-def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Add what `modules` takes to its parser."""
-    command.set_defaults(run=modules)
-    command.add_argument(
-        *("--sizes", "--size"),
-        type=parse_size,
-        nargs="+",
-        metavar="HEIGHTxWIDTH",
-        default=[(32, 32), (64, 64), (96, 96)],
-        help="of the maps (default: 32x32 64x64 96x96); 128x256 is 1024 x 2048 at stride 8",
-    )
-    command.add_argument("--modules", nargs="+", metavar="NAME", choices=NAMES, help="not all")
-    command.add_argument("--channels", type=int, default=512)
-    command.add_argument("--batch", type=int, default=1, help="maps at once")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    command.add_argument("--device", default=device, help="cuda or cpu")
-    command.add_argument("--dtype", choices=DTYPES, default="fp32", help="of weights and maps")
-    command.add_argument(
-        "--head", action="store_true", help="in the head: 3x3 conv 2048-512, module, 3x3 conv"
-    )
-    command.add_argument("--forward-only", action="store_true", help="no backward passes")
-    command.add_argument(
-        "--warmup", type=int, default=0, help="runs before, beside two (default: 0)"
-    )
-    command.add_argument("--repeats", type=int, default=3, help="runs of each (default: 3)")
-    command.add_argument(
-        "--reference",
-        metavar="NAME",
-        choices=NAMES,
-        help=f"what ratios are to (default: {REFERENCE}; none with --head)",
-    )
-    command.add_argument("--threads", type=int, default=0, help="of a CPU; PyTorch's choice by 0")
-    command.add_argument(
-        "--memory", type=float, default=0.0, metavar="GB", help="limit on a CPU; all free by 0"
-    )
-    command.add_argument("--csv", type=Path, metavar="FILE", help="write all rows here")
-    command.add_argument("--plot", type=Path, metavar="FILE", help="draw the forward times here")
-
-
-def modules(arguments: argparse.Namespace) -> None:
-    """Measure the modules, print a table, write CSV and plot."""
-    names = arguments.modules or list(NAMES)
-    if not arguments.head:
-        alone = [name for name in names if name not in HEAD_ONLY]
-        if arguments.modules and alone != names:
-            raise ValueError(f"{', '.join(HEAD_ONLY)} differ from nothing or SR with --head alone")
-        names = alone
-    reference = arguments.reference or ("none" if arguments.head else REFERENCE)
-    if arguments.device == "cpu" and Path("/proc/meminfo").exists():
-        limit_memory(arguments.memory)
-    rows = benchmark(
-        names,
-        arguments.sizes,
-        channels=arguments.channels,
-        batch=arguments.batch,
-        device=arguments.device,
-        dtype=DTYPES[arguments.dtype],
-        head=arguments.head,
-        backward=not arguments.forward_only,
-        warmup=arguments.warmup,
-        repeats=arguments.repeats,
-        reference=reference,
-    )
-    print(to_markdown(rows, reference), end="")
-    if arguments.csv:
-        write_csv(rows, arguments.csv)
-    if arguments.plot:
-        plot(rows, arguments.plot)
+    Raises:
+        ValueError: a name makes sense in the head alone.
+    """
+    chosen = [name for name in names or NAMES if head or name not in HEAD_ONLY]
+    if names and chosen != list(names):
+        raise ValueError(f"the modules {', '.join(HEAD_ONLY)} make sense with --head alone")
+    return chosen, reference or ("none" if head else REFERENCE)

@@ -1,5 +1,7 @@
 """Weights: loading, saving, renaming and converting them."""
 
 from .checkpointer import Checkpointer
+from .evaluation import load_for_evaluation
+from .file_kinds import CheckpointError
 
-__all__ = ["Checkpointer"]
+__all__ = ["CheckpointError", "Checkpointer", "load_for_evaluation"]

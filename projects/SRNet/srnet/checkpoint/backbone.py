@@ -1,26 +1,14 @@
-#!/usr/bin/env python3
-"""Turn an image classifier into a backbone for the detection and segmentation configs.
+"""From an image classifier to a backbone for the detection and segmentation configs."""
 
-    convert_backbone.py output/imagenet_resnet_50_SR/model_final.pth resnet_50_SR.pth
-    convert_backbone.py resnet50-torchvision.pth resnet_50.pth
-
-The input is a checkpoint of this project's ImageClassifier, or the weights of a torchvision ResNet
-or ResNeXt, or of a timm SE-ResNet. The output has the names of a bare backbone; given as
-MODEL.WEIGHTS to any config with that backbone, gates included, nothing but the heads is new.
-
-Gates need MODEL.CONTEXT.GATE (se, cbam or sr_gate) in a config with one of the context backbones,
-and a plain stem MODEL.RESNETS.STEM_TYPE basic in the dilated models. All of these classifiers take
-RGB images on ImageNet's mean and deviation, and stride in the 3x3 convolution: what a config needs
-for that is printed.
-"""
-
-import argparse
 import os
 from collections.abc import Mapping
 
 import torch
 
-from srnet.checkpoint.torchvision_names import has_torchvision_names, to_detectron2_names
+from .architecture import check_backbone
+from .files import read_file, write_weights
+from .torchvision_names import has_torchvision_names, to_detectron2_names
+from .wrappers import strip_prefixes, unwrap
 
 NEEDED = (
     "MODEL.PIXEL_MEAN '[123.675,116.280,103.530]' MODEL.PIXEL_STD '[58.395,57.120,57.375]' "
@@ -28,7 +16,7 @@ NEEDED = (
 )
 
 
-def read_weights(path: str, average: bool = False) -> dict[str, torch.Tensor]:
+def read_weights(path: str | os.PathLike, average: bool = False) -> dict[str, torch.Tensor]:
     """Read the weights of a classifier with the names that this project's has.
 
     Args:
@@ -36,17 +24,15 @@ def read_weights(path: str, average: bool = False) -> dict[str, torch.Tensor]:
         average: take the averaged weights (SOLVER.EMA) out of a training's checkpoint.
 
     Raises:
-        FileNotFoundError: no such file.
+        CheckpointError: it is missing, damaged, no checkpoint, or holds no weights by name.
         ValueError: it has no classifier's weights, or no averaged ones.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"the checkpoint {path} is missing")
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    weights = loaded.get("model", loaded)
+    loaded = unwrap(read_file(path), path)
+    weights = {k: torch.as_tensor(v) for k, v in strip_prefixes(loaded["model"]).items()}
     if average:
         try:
-            kept = loaded["trainer"]["hooks"]["WeightAverage"]
-        except KeyError:
+            kept = dict(loaded["trainer"]["hooks"]["WeightAverage"])
+        except (KeyError, TypeError, ValueError):
             raise ValueError(
                 f"{path} has no averaged weights: it is no checkpoint of a training with "
                 "SOLVER.EMA.ENABLED"
@@ -72,24 +58,39 @@ def backbone_of(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Convert a file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("checkpoint", help="what to convert")
-    parser.add_argument("output", help="the backbone, a .pth file")
-    parser.add_argument("--average", action="store_true", help="take the averaged weights (EMA)")
-    args = parser.parse_args(arguments)
-    backbone = backbone_of(read_weights(args.checkpoint, args.average))
-    # With this Detectron2's checkpointer finds the backbone inside any model by the ends of names.
-    torch.save({"model": backbone, "matching_heuristics": True, "__author__": "srnet"}, args.output)
+def convert_backbone(
+    source: str | os.PathLike, target: str | os.PathLike, *, average: bool = False
+) -> dict[str, torch.Tensor]:
+    """Convert a file; a run that fails leaves the target as it was.
+
+    Args:
+        source: a checkpoint of a classifier, as :func:`read_weights` takes it.
+        target: the file to write.
+        average: take the averaged weights.
+
+    Returns:
+        The weights written.
+
+    Raises:
+        CheckpointError: as :func:`read_weights`.
+        ValueError: as :func:`read_weights`, or they are not all those of a backbone, and nothing
+            else; the message has the first that is not.
+        OSError: the target cannot be written.
+    """
+    backbone = backbone_of(read_weights(source, average))
+    try:
+        check_backbone(backbone)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    write_weights(target, backbone, __author__="srnet")
+    return backbone
+
+
+def describe(backbone: Mapping[str, torch.Tensor]) -> str:
+    """Say what a backbone holds and which config keys it needs."""
     gates = sum(name.endswith(".weight") and ".context." in name for name in backbone)
-    print(f"{args.output}: {len(backbone)} tensors, {gates} of them weights of gates")
-    print(f"The config needs: {NEEDED}")
+    text = f"{len(backbone)} tensors, {gates} of them weights of gates\n"
+    text += f"The config needs: {NEEDED}\n"
     if any(name.startswith("res2.") for name in backbone):
-        print("and for ResNets: MODEL.RESNETS.STRIDE_IN_1X1 False")
-
-
-if __name__ == "__main__":
-    main()
+        text += "and for ResNets: MODEL.RESNETS.STRIDE_IN_1X1 False\n"
+    return text

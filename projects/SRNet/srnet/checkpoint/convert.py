@@ -1,27 +1,21 @@
-#!/usr/bin/env python3
-"""Convert published ImageNet weights to the names of this project's backbones.
+"""Published ImageNet weights, renamed to the names of this project's backbones.
 
-    tools/convert_checkpoint.py dfnet df2_imagenet.pth dfnet_v2.pth
-    tools/convert_checkpoint.py wider-resnet-38 wider_resnet38.pth.tar wider_resnet_38.pth
-    tools/convert_checkpoint.py resnet resnet50.pth resnet_50.pth
-
-`dfnet` takes DFNet-v1 and -v2 as SRNet's authors give them, `wider-resnet-38` the files of
-Gated-SCNN and In-place ABN, `resnet` torchvision's ResNets and ResNeXts. The result is checked,
-parameter by parameter, and goes into MODEL.WEIGHTS. The classifier is left out.
+The result is checked, parameter by parameter. The classifier is left out.
 """
 
-import argparse
 import os
-import pickle
 import re
-import sys
-from pathlib import Path
 
 import torch
 
-from srnet.checkpoint.torchvision_names import has_torchvision_names, to_detectron2_names
 from srnet.modeling import DFNet, WiderResNet38
 from srnet.modeling.backbone.dfnet import VARIANTS
+
+from .architecture import check, check_backbone
+from .efficientnet_lite import convert_efficientnet_lite0
+from .files import read_file, write_weights
+from .torchvision_names import has_torchvision_names, to_detectron2_names
+from .wrappers import strip_prefixes, unwrap
 
 CLASSIFIER = re.compile(r"(fc|classifier|head|linear)\.")
 DFNET_BLOCK = re.compile(r"stage(\d+)(?:_(\d+))?\.(\d+)\.(.+)")
@@ -29,27 +23,17 @@ DFNET_BLOCK = re.compile(r"stage(\d+)(?:_(\d+))?\.(\d+)\.(.+)")
 State = dict[str, torch.Tensor]
 
 
-def read(path: Path) -> State:
+def read(path: str | os.PathLike) -> State:
     """Read the weights of a checkpoint without running code from it.
 
     Returns:
-        Tensors by name, without DataParallel's prefix and the classifier.
+        Tensors by name, without what wrappers leave around them and the classifier.
 
     Raises:
-        ValueError: it is damaged, holds more than weights, or no weights.
+        CheckpointError: it is missing, damaged, no checkpoint, or holds no weights by name.
     """
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        first = str(error).splitlines()[0] if str(error) else repr(error)
-        raise ValueError(f"{path} is damaged, or holds more than weights: {first}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(data, dict) and isinstance(data.get(key), dict):
-            data = data[key]
-    if not isinstance(data, dict) or not all(isinstance(v, torch.Tensor) for v in data.values()):
-        raise ValueError(f"{path} holds no weights by name")
-    state = {name.removeprefix("module."): value for name, value in data.items()}
-    return {name: value for name, value in state.items() if not CLASSIFIER.match(name)}
+    weights = strip_prefixes(unwrap(read_file(path), path)["model"])
+    return {k: torch.as_tensor(v) for k, v in weights.items() if not CLASSIFIER.match(k)}
 
 
 def convert_dfnet(state: State) -> State:
@@ -99,72 +83,43 @@ def convert_resnet(state: State) -> State:
     """Rename a ResNet of torchvision to Detectron2's names.
 
     Raises:
-        ValueError: the names are not torchvision's.
+        ValueError: the names are not torchvision's, or not all those of a ResNet.
     """
     if not has_torchvision_names(state):
         raise ValueError("the names are not those of a torchvision ResNet with a plain stem")
-    return to_detectron2_names(state)
-
-
-def check(state: State, model: torch.nn.Module) -> State:
-    """Compare converted weights with the parameters of the network they are for.
-
-    Raises:
-        ValueError: a name or a shape differs; the message has the first.
-    """
-    # Checkpoints from before PyTorch 0.4.1 do not count batches.
-    wanted = {n: v for n, v in model.state_dict().items() if not n.endswith("num_batches_tracked")}
-    state = {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")}
-    missing, unknown = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
-    if missing or unknown:
-        raise ValueError(
-            f"{len(missing)} parameters are missing and {len(unknown)} unknown, the first "
-            f"{(missing + unknown)[0]}: is this another network's checkpoint?"
-        )
-    for name, value in state.items():
-        if value.shape != wanted[name].shape:
-            raise ValueError(
-                f"{name} has shape {tuple(value.shape)}, not {tuple(wanted[name].shape)}"
-            )
-    return state
+    renamed = to_detectron2_names(state)
+    check_backbone(renamed)
+    return renamed
 
 
 CONVERTERS = {
     "dfnet": convert_dfnet,
-    "wider-resnet-38": convert_wider_resnet,
+    "wider-resnet": convert_wider_resnet,
     "resnet": convert_resnet,
+    "efficientnet-lite0": convert_efficientnet_lite0,
 }
 
 
-def convert(kind: str, source: Path, target: Path) -> int:
-    """Convert a file; an interrupted run leaves no target. Return the number of parameters."""
+def convert(kind: str, source: str | os.PathLike, target: str | os.PathLike) -> int:
+    """Convert a file; a run that fails leaves the target as it was.
+
+    Args:
+        kind: of `CONVERTERS`.
+        source: the published checkpoint.
+        target: the file to write.
+
+    Returns:
+        The number of parameters and statistics.
+
+    Raises:
+        CheckpointError: as :func:`read`.
+        ValueError: the source is another network's checkpoint; the message names the difference.
+        OSError: the target cannot be written.
+    """
+    state = read(source)
     try:
-        state = CONVERTERS[kind](read(source))
+        state = CONVERTERS[kind](state)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        # Whatever model has the backbone, its parameters are found by the ends of their names.
-        torch.save({"model": state, "matching_heuristics": True}, partial)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_weights(target, state)
     return sum(value.numel() for value in state.values())
-
-
-def main() -> None:
-    """Read the command line and convert."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("kind", choices=CONVERTERS)
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="the published checkpoint")
-    parser.add_argument("target", type=Path, metavar="TARGET", help="a .pth to write")
-    arguments = parser.parse_args()
-    try:
-        count = convert(arguments.kind, arguments.source, arguments.target)
-    except (OSError, ValueError) as error:
-        sys.exit(f"convert_checkpoint.py: {error}")
-    print(f"{arguments.target}: {count / 1e6:.2f} M parameters and statistics")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,1 +1,1 @@
-"""The command `srnet`: one file a subcommand."""
+"""The command `srnet`: one file a subcommand, imported when it is used."""

@@ -1,4 +1,8 @@
-"""Datasets and how their images become batches. Importing this package registers the datasets."""
+"""Datasets, and how their images become batches.
+
+Importing this package registers the datasets of `srnet.data.datasets` in Detectron2's catalogs,
+under the folder `DETECTRON2_DATASETS`, and does nothing else.
+"""
 
 from .datasets.ade20k import register_all_ade20k
 from .datasets.camvid import register_all_camvid
@@ -13,9 +17,10 @@ from .datasets.pascal_context import register_all_pascal_context
 from .datasets.root import datasets_root
 from .datasets.scenes import register_all_scenes
 from .loader import build_test_loader, build_train_loader, start_at_iteration
-from .mappers.build import build_mapper
 from .mappers.classification import ClassificationMapper
+from .mappers.detection import DetectionMapper, PanopticMapper
 from .mappers.semantic import SemanticSegmentationMapper, build_semantic_augmentation
+from .tasks import TASKS, Task, build_mapper, task_of
 from .validate import check_against_datasets
 
 _root = datasets_root()
@@ -28,8 +33,12 @@ register_all_scenes(_root)
 
 __all__ = [
     "ClassificationMapper",
+    "DetectionMapper",
     "ImageFolder",
+    "PanopticMapper",
     "SemanticSegmentationMapper",
+    "TASKS",
+    "Task",
     "build_mapper",
     "build_semantic_augmentation",
     "build_test_loader",
@@ -45,4 +54,5 @@ __all__ = [
     "register_all_scenes",
     "register_image_folders",
     "start_at_iteration",
+    "task_of",
 ]

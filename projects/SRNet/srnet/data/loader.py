@@ -7,25 +7,23 @@ of a run on one, and a resumed run those it would have seen.
 """
 
 import itertools
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import (
-    DatasetCatalog,
     DatasetFromList,
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from detectron2.data.build import _train_loader_from_config
+from detectron2.data.build import _test_loader_from_config, _train_loader_from_config
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .mapped_dataset import MappedDataset
+from .mapped_dataset import FilledBatches, MappedDataset, leave_out_missing
+from .seeding import seeded
+from .tasks import task_of
 from .validate import check_categories, explain_dataset_errors
 
 
@@ -83,22 +81,6 @@ class StreamDataset(Dataset):
             return self.dataset[index]
 
 
-@contextmanager
-def seeded(*key: int) -> Iterator[None]:
-    """Seed NumPy, Python and PyTorch (CPU) from `key`, and restore their generators at the end."""
-    states = np.random.get_state(), random.getstate(), torch.get_rng_state()
-    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
-    np.random.seed(seed)
-    random.seed(seed)
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed looks for GPUs, too
-    try:
-        yield
-    finally:
-        np.random.set_state(states[0])
-        random.setstate(states[1])
-        torch.set_rng_state(states[2])
-
-
 def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader:
     """Build the training loader: Detectron2's, over a stream.
 
@@ -125,21 +107,26 @@ def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader:
     )
 
 
-def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Callable) -> DataLoader:
+def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Callable) -> Iterable[list[dict]]:
     """Build the test loader of a dataset: Detectron2's, an image at a time.
 
     The images of a classifier have one size, so there it has batches of
-    `INPUT.CLASSIFICATION.BATCH_TEST`, without those that the mapper skips.
+    `INPUT.CLASSIFICATION.BATCH_TEST`. Images that the mapper passes over are left out; the
+    evaluator counts them as missing.
     """
-    if cfg.MODEL.META_ARCHITECTURE != "ImageClassifier":
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
-    return build_detection_test_loader(
-        MappedDataset(DatasetCatalog.get(dataset_name), mapper, replace=False),
+    arguments = _test_loader_from_config(cfg, dataset_name, mapper)
+    dataset = arguments["dataset"]
+    if isinstance(dataset, list):
+        dataset = DatasetFromList(dataset, copy=False)
+    loader = build_detection_test_loader(
+        MappedDataset(dataset, arguments["mapper"], replace=False),
         mapper=None,
-        batch_size=cfg.INPUT.CLASSIFICATION.BATCH_TEST,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=mapper.collate,
+        sampler=arguments["sampler"],
+        batch_size=cfg.INPUT.CLASSIFICATION.BATCH_TEST if task_of(cfg).one_size else 1,
+        num_workers=arguments["num_workers"],
+        collate_fn=getattr(mapper, "collate", leave_out_missing),
     )
+    return FilledBatches(loader) if cfg.DATALOADER.SKIP_BAD_IMAGES else loader
 
 
 def start_at_iteration(loader, iteration: int, images_per_batch: int) -> None:

@@ -1,9 +1,9 @@
 """A dataset behind a mapper, that passes over what the mapper rejects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 
 class MappedDataset(Dataset):
@@ -36,3 +36,27 @@ class MappedDataset(Dataset):
                 return mapped
             index = int(torch.randint(len(self.dataset), ()))
         raise RuntimeError(f"the mapper rejected {self.MAX_DRAWS} items one after another")
+
+
+def leave_out_missing(batch: list[dict | None]) -> list[dict]:
+    """Collate a test batch: drop what the mapper rejected."""
+    return [item for item in batch if item is not None]
+
+
+class FilledBatches:
+    """A test loader without the batches of which nothing is left.
+
+    Args:
+        loader: yields lists. Its length is that of this one too, so an evaluation loop may end
+            before it.
+    """
+
+    def __init__(self, loader: DataLoader):
+        self.loader = loader
+        self.dataset = loader.dataset
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        return (batch for batch in self.loader if batch)

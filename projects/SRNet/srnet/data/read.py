@@ -1,39 +1,145 @@
-"""Reading label images: one channel of class indices, checked."""
+"""The one reader of images and labels: every task, training and evaluation go through it.
+
+Pillow decodes. What an image becomes is the same for all tasks: 8 bits a channel, RGB or what
+`INPUT.FORMAT` says, turned as its EXIF tag tells. Labels are one channel of class indices.
+"""
+
+import os
+import stat
 
 import numpy as np
+from detectron2.data import detection_utils
 from detectron2.utils.file_io import PathManager
 from PIL import Image
 
 # "P" stores indices with a palette for viewers: the indices are what NumPy gets.
-INDEX_MODES = ("L", "P", "I", "I;16")
+INDEX_MODES = ("L", "P", "I", "I;16", "I;16B", "I;16L")
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def read_label(path: str, num_classes: int, ignore_value: int) -> np.ndarray:
+class UnreadableImageError(ValueError):
+    """A file that is no image, or that cannot be decoded whole; the message names it."""
+
+
+def decode(path: str | os.PathLike, what: str = "image") -> Image.Image:
+    """Decode an image file whole, in the mode it is stored in, turned as its EXIF tag tells.
+
+    Args:
+        path: a file, or what Detectron2's PathManager opens.
+        what: what the error message calls it.
+
+    Raises:
+        UnreadableImageError: it is missing, no regular file, no image, cut off, damaged, or too
+            large for Pillow (`PIL.Image.MAX_IMAGE_PIXELS`).
+    """
+    path = os.fspath(path)
+    try:
+        # Opening a pipe would wait for a writer.
+        if "://" not in path and not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError("it is not a regular file")
+        with PathManager.open(path, "rb") as file, Image.open(file) as image:
+            image.load()
+            turn = _TURNS.get(_orientation(image))
+            return image if turn is None else image.transpose(turn)
+    except Exception as error:  # Pillow has no one error for a damaged file
+        raise UnreadableImageError(f"cannot read the {what} {path}: {error}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # a damaged tag turns nothing, as in viewers
+        return 1
+
+
+def read_rgb(path: str | os.PathLike) -> Image.Image:
+    """Read an image of any kind that Pillow knows as 8-bit RGB.
+
+    16-bit grey values keep their high byte. An alpha channel is dropped. Floating-point numbers and
+    32-bit integers do not tell their range: values from 0 to 255 are taken as they are, and
+    floating-point images with no value above 1 are taken as shares of 255.
+
+    Raises:
+        UnreadableImageError: as :func:`decode`, or values out of the range, or not a number.
+    """
+    image = decode(path)
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return _grey(np.asarray(image) >> 8)
+    if image.mode in ("F", "I"):
+        return _grey(_in_range(np.asarray(image), image.mode, path))
+    try:
+        return image.convert("RGB")
+    except ValueError as error:  # a mode without a way to RGB
+        raise UnreadableImageError(f"cannot read the image {path}: {error}") from error
+
+
+def _grey(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+
+
+def _in_range(values: np.ndarray, mode: str, path: str | os.PathLike) -> np.ndarray:
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= 255):  # true of NaN, too
+        kind = "floating-point numbers" if mode == "F" else "32-bit integers"
+        raise UnreadableImageError(
+            f"cannot read the image {path}: its {kind} reach from {low} to {high}, and only 0 to "
+            "255 (or 0 to 1) have one meaning: convert it to 8 or 16 bits"
+        )
+    return np.rint(values * 255 if mode == "F" and high <= 1 else values)
+
+
+def read_image(path: str | os.PathLike, image_format: str) -> np.ndarray:
+    """Read an image as Detectron2's models take it.
+
+    Args:
+        path: as in :func:`decode`.
+        image_format: `INPUT.FORMAT`: "RGB", "BGR" or another that Detectron2 knows.
+
+    Returns:
+        (H, W, 3) array of uint8; (H, W, 1) for "L", and float for "YUV-BT.601".
+
+    Raises:
+        UnreadableImageError: as :func:`read_rgb`.
+    """
+    return detection_utils.convert_PIL_to_numpy(read_rgb(path), image_format)
+
+
+def read_label(path: str | os.PathLike, num_classes: int | None, ignore_value: int) -> np.ndarray:
     """Read a label image.
 
     Args:
         path: an image of class indices.
-        num_classes: labels from 0 to ``num_classes - 1`` are classes.
+        num_classes: labels from 0 to ``num_classes - 1`` are classes; None for any label.
         ignore_value: the label that counts for nothing.
 
     Returns:
         (H, W) array of int64.
 
     Raises:
-        ValueError: it does not decode, has colours instead of indices, or a label out of the range;
-            the message names the file.
+        UnreadableImageError: it does not decode; the message names the file.
+        ValueError: it has colours instead of indices, or a label out of the range; the message
+            names the file.
     """
-    try:
-        with PathManager.open(path, "rb") as f, Image.open(f) as image:
-            mode, label = image.mode, np.array(image)
-    except (OSError, SyntaxError) as error:  # Pillow has both for broken files
-        raise ValueError(f"cannot read the label image {path}: {error}") from error
-    if mode not in INDEX_MODES:
+    image = decode(path, "label image")
+    if image.mode not in INDEX_MODES:
         raise ValueError(
-            f"{path} is a {mode} image where one channel of class indices is expected: was the "
-            "dataset prepared (datasets/README.md)?"
+            f"{path} is a {image.mode} image where one channel of class indices is expected: was "
+            "the dataset prepared (datasets/README.md)?"
         )
-    label = label.astype(np.int64)
+    label = np.asarray(image).astype(np.int64)
+    if num_classes is None:
+        return label
     wrong = (label != ignore_value) & ((label < 0) | (label >= num_classes))
     if wrong.any():
         raise ValueError(
@@ -41,3 +147,33 @@ def read_label(path: str, num_classes: int, ignore_value: int) -> np.ndarray:
             f"{num_classes - 1}, and {ignore_value} is ignored"
         )
     return label
+
+
+def check_label_size(
+    image_path: str | os.PathLike,
+    image_size: tuple[int, int],
+    label_path: str | os.PathLike,
+    label_size: tuple[int, int] | None = None,
+) -> None:
+    """Check that a label has the size of its image.
+
+    Args:
+        image_path: for the message.
+        image_size: (height, width) in pixels, after turning.
+        label_path: the label.
+        label_size: (height, width) of the label; read from the file where it is not given.
+
+    Raises:
+        UnreadableImageError: the label does not decode.
+        ValueError: the sizes differ; the message names both files.
+    """
+    if label_size is None:
+        label_size = decode(label_path, "label image").size[::-1]
+    if tuple(image_size) == tuple(label_size):
+        return
+    turned = tuple(image_size) == tuple(label_size[::-1])
+    raise ValueError(
+        f"{image_path} is {image_size[1]} x {image_size[0]} pixels, its label {label_path} "
+        f"{label_size[1]} x {label_size[0]}"
+        + (": does the image's EXIF tag turn it, and the label lies unturned?" if turned else "")
+    )

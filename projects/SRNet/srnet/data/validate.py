@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-# Meta-architectures whose instances go through MODEL.ROI_HEADS.
-ROI_ARCHITECTURES = ("GeneralizedRCNN", "PanopticFPN")
+from .tasks import task_of
 
 
 @contextmanager
@@ -72,7 +71,7 @@ def check_categories(dataset_dicts: Sequence[dict], cfg: CfgNode) -> None:
     Raises:
         ValueError: the first image with an instance of another class.
     """
-    if cfg.MODEL.META_ARCHITECTURE not in ROI_ARCHITECTURES:
+    if not task_of(cfg).instances:
         return
     num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
     for record in dataset_dicts:
@@ -111,16 +110,16 @@ def check_against_datasets(cfg: CfgNode) -> None:
         ValueError: they differ; the message names the key, the dataset and both values.
     """
     head = cfg.MODEL.SEM_SEG_HEAD
-    architecture = cfg.MODEL.META_ARCHITECTURE
+    task = task_of(cfg)
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         metadata = MetadataCatalog.get(name)
         kind = metadata.get("evaluator_type")
         semantic = kind in ("sem_seg", "cityscapes_sem_seg")
         # What is registered without its classes gets them when its annotations are read.
-        if architecture in ROI_ARCHITECTURES and not semantic and metadata.get("thing_classes"):
+        if task.instances and not semantic and metadata.get("thing_classes"):
             things = len(metadata.thing_classes)
             _check("MODEL.ROI_HEADS.NUM_CLASSES", cfg.MODEL.ROI_HEADS.NUM_CLASSES, name, things)
-        if semantic or (architecture == "PanopticFPN" and kind == "coco_panoptic_seg"):
+        if semantic or (task.semantic_labels and kind == "coco_panoptic_seg"):
             # Of a panoptic dataset in Detectron2's separated form: all things as one class, then
             # the stuff.
             stuff = len(metadata.stuff_classes)

@@ -6,17 +6,18 @@ from collections.abc import Callable
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import (
-    CityscapesInstanceEvaluator,
     COCOEvaluator,
-    COCOPanopticEvaluator,
     DatasetEvaluator,
     DatasetEvaluators,
     LVISEvaluator,
 )
 
 from srnet.data.validate import check_panoptic_files
+from srnet.extras import require_extra
 
+from .cityscapes_instances import CityscapesInstances
 from .classification import ClassificationEvaluator
+from .missing import MissingImages, PanopticEvaluator
 from .semantic import CityscapesEvaluator, SemanticEvaluator
 
 
@@ -25,7 +26,7 @@ def _sem_seg(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEval
 
 
 def _cityscapes(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    return CityscapesEvaluator(dataset_name, output_folder)
+    return CityscapesEvaluator(dataset_name, output_folder, cfg.DATALOADER.SKIP_BAD_IMAGES)
 
 
 def _instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
@@ -42,7 +43,7 @@ def _instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEv
 
 def _panoptic(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
     check_panoptic_files(dataset_name)  # now, not after hours of inference
-    return COCOPanopticEvaluator(dataset_name, output_folder)
+    return PanopticEvaluator(dataset_name, output_folder, cfg.DATALOADER.SKIP_BAD_IMAGES)
 
 
 def _lvis(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
@@ -50,7 +51,7 @@ def _lvis(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluat
 
 
 def _cityscapes_instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    return CityscapesInstanceEvaluator(dataset_name)
+    return CityscapesInstances(dataset_name, cfg.DATALOADER.SKIP_BAD_IMAGES)
 
 
 def _classification(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
@@ -66,6 +67,12 @@ EVALUATORS: dict[str, tuple[Callable[[CfgNode, str, str], DatasetEvaluator], ...
     "cityscapes_instance": (_cityscapes_instances,),
     "lvis": (_lvis,),
 }
+# What an evaluator imports only after the inference.
+REQUIRED = {
+    "cityscapes_sem_seg": "cityscapesscripts",
+    "cityscapes_instance": "cityscapesscripts",
+    "coco_panoptic_seg": "panopticapi",
+}
 
 
 def build_evaluator(
@@ -73,12 +80,15 @@ def build_evaluator(
 ) -> DatasetEvaluator:
     """Build the evaluator of a dataset, or a group of them.
 
+    With `DATALOADER.SKIP_BAD_IMAGES` the images that were not predicted are counted, too.
+
     Args:
         cfg: the config of the model.
         dataset_name: a registered dataset.
         output_folder: where predictions and metrics are written; `OUTPUT_DIR/inference` by default.
 
     Raises:
+        ModuleNotFoundError: a package of the extra `eval` is missing; the message names it.
         ValueError: the dataset's `evaluator_type` has no evaluator here.
     """
     evaluator_type = MetadataCatalog.get(dataset_name).evaluator_type
@@ -87,6 +97,10 @@ def build_evaluator(
             f"the dataset {dataset_name} has evaluator_type {evaluator_type!r}; the known "
             f"ones are {', '.join(EVALUATORS)}"
         )
+    if evaluator_type in REQUIRED:
+        require_extra(REQUIRED[evaluator_type], f"evaluating {dataset_name}")
     folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
     evaluators = [build(cfg, dataset_name, folder) for build in EVALUATORS[evaluator_type]]
+    if cfg.DATALOADER.SKIP_BAD_IMAGES and evaluator_type != "classification":  # which counts itself
+        evaluators.insert(0, MissingImages(dataset_name))
     return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)

@@ -6,16 +6,31 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from cityscapesscripts.helpers.labels import labels, trainId2label
 from detectron2.evaluation import DatasetEvaluator
 from PIL import Image
 
 from srnet.data.datasets.cityscapes import IMAGE_SUFFIX
+from srnet.data.datasets.semantic_folders import list_files
+from srnet.extras import require_extra
 
 PREDICTION_SUFFIX = "_pred_labelIds.png"
-# Train id -> label id; of the labels without a train id of their own none is predicted.
-LABEL_IDS = np.array([trainId2label[i].id for i in range(19)], np.uint8)
-EVALUATED = sorted(label.id for label in labels if not label.ignoreInEval)
+NUM_CLASSES = 19
+
+
+def label_ids() -> np.ndarray:
+    """The label id of each train id, (19,) of uint8. Other label ids are never predicted."""
+    require_extra("cityscapesscripts", "writing Cityscapes' label ids")
+    from cityscapesscripts.helpers.labels import trainId2label
+
+    return np.array([trainId2label[i].id for i in range(NUM_CLASSES)], np.uint8)
+
+
+def evaluated_ids() -> list[int]:
+    """The label ids that the official evaluation counts, sorted."""
+    require_extra("cityscapesscripts", "checking Cityscapes' label ids")
+    from cityscapesscripts.helpers.labels import labels
+
+    return sorted(label.id for label in labels if not label.ignoreInEval)
 
 
 def write_label_ids(sem_seg: torch.Tensor, file_name: str, folder: str) -> str:
@@ -32,7 +47,7 @@ def write_label_ids(sem_seg: torch.Tensor, file_name: str, folder: str) -> str:
     name = os.path.basename(file_name).removesuffix(IMAGE_SUFFIX) + PREDICTION_SUFFIX
     path = os.path.join(folder, name)
     train_ids = sem_seg.argmax(dim=0).to("cpu", torch.uint8).numpy()
-    Image.fromarray(LABEL_IDS[train_ids]).save(path, format="PNG")
+    Image.fromarray(label_ids()[train_ids]).save(path, format="PNG")
     return path
 
 
@@ -46,11 +61,11 @@ class LabelIdWriter(DatasetEvaluator):
     def __init__(self, folder: str):
         self.folder = folder
 
-    def reset(self):
+    def reset(self) -> None:
         """Make the folder."""
         os.makedirs(self.folder, exist_ok=True)
 
-    def process(self, inputs, outputs):
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Write the predictions of a batch."""
         for image, output in zip(inputs, outputs, strict=True):
             write_label_ids(output["sem_seg"], image["file_name"], self.folder)
@@ -75,10 +90,9 @@ def check_predictions(folder: str, images: Sequence[str]) -> list[str]:
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"the folder of predictions {folder} is missing")
     found: dict[str, list[str]] = {}
-    for name in sorted(os.listdir(folder)):
-        if name.endswith(".png"):
-            stem = "_".join(name.removesuffix(".png").split("_")[:3])
-            found.setdefault(stem, []).append(os.path.join(folder, name))
+    for name in list_files(folder, ".png"):
+        stem = "_".join(name[: -len(".png")].split("_")[:3])
+        found.setdefault(stem, []).append(os.path.join(folder, name))
     stems = [os.path.basename(image).removesuffix(IMAGE_SUFFIX) for image in images]
     missing = [stem for stem in stems if stem not in found]
     if missing:
@@ -89,10 +103,11 @@ def check_predictions(folder: str, images: Sequence[str]) -> list[str]:
     foreign = sorted(set(found) - set(stems))
     if foreign:
         raise ValueError(f"{found[foreign[0]][0]} belongs to no image of the split: remove it")
+    evaluated = evaluated_ids()
     for stem, image in zip(stems, images, strict=True):
         if len(found[stem]) > 1:
             raise ValueError(f"{image} has two predictions: {' and '.join(found[stem])}")
-        _check_prediction(found[stem][0], image)
+        _check_prediction(found[stem][0], image, evaluated)
     return [found[stem][0] for stem in stems]
 
 
@@ -111,7 +126,7 @@ def write_archive(predictions: Sequence[str], archive: str) -> None:
             os.remove(partial)
 
 
-def _check_prediction(path: str, image: str) -> None:
+def _check_prediction(path: str, image: str, evaluated: list[int]) -> None:
     with Image.open(image) as file:
         size = file.size
     try:
@@ -126,9 +141,9 @@ def _check_prediction(path: str, image: str) -> None:
             f"{path} has {label.shape[1]} x {label.shape[0]} pixels, its image {size[0]} x "
             f"{size[1]}"
         )
-    wrong = np.setdiff1d(label, EVALUATED)
+    wrong = np.setdiff1d(label, evaluated)
     if wrong.size:
         raise ValueError(
             f"{path} has the label {wrong[0]}, which is not evaluated; the label ids are "
-            f"{', '.join(map(str, EVALUATED))}"
+            f"{', '.join(map(str, evaluated))}"
         )

@@ -1,15 +1,6 @@
-#!/usr/bin/env python3
-"""Compare the IoU of the classes in two evaluations, as Tables I and VI do.
+"""The IoU of the classes in two evaluations, side by side, as Tables I and VI do."""
 
-    tools/compare_results.py FIRST SECOND [--dataset NAME] [--output FILE]
-
-FIRST and SECOND are output folders of two runs, or the `DATASET_iou.json` that an evaluation leaves
-in their `inference/`. The table is in the order of the dataset's classes.
-"""
-
-import argparse
 import json
-import sys
 from pathlib import Path
 
 from tabulate import tabulate
@@ -35,7 +26,7 @@ def read(path: Path, dataset: str | None) -> dict:
         if not files:
             raise FileNotFoundError(
                 f"no {dataset or 'DATASET'}_iou.json is in {path} or its inference/: evaluate with "
-                "train_net.py --eval-only"
+                "'srnet eval'"
             )
         if len(files) > 1:
             names = ", ".join(file.name.removesuffix("_iou.json") for file in files)
@@ -64,27 +55,3 @@ def compare(first: dict, second: dict) -> str:
     align = ("left", "right", "right", "right")
     table = tabulate(rows, header, "pipe", floatfmt=digits, missingval="-", colalign=align)
     return table + "\n"
-
-
-def main() -> None:
-    """Read the command line and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("first", type=Path, metavar="FIRST")
-    parser.add_argument("second", type=Path, metavar="SECOND")
-    parser.add_argument("--dataset", metavar="NAME", help="of those a folder has results of")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the table here too")
-    arguments = parser.parse_args()
-    try:
-        first, second = (
-            read(path, arguments.dataset) for path in (arguments.first, arguments.second)
-        )
-        table = compare(first, second)
-        if arguments.output:
-            arguments.output.write_text(table)
-    except (OSError, ValueError) as error:
-        sys.exit(f"compare_results.py: {error}")
-    print(table, end="")
-
-
-if __name__ == "__main__":
-    main()

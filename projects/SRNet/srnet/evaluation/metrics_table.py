@@ -1,17 +1,8 @@
-#!/usr/bin/env python3
-"""Write the last evaluation of a training as a Markdown table.
+"""The last evaluation of a training, from Detectron2's `metrics.json`, as a Markdown table."""
 
-tools/metrics_table.py OUTPUT_DIR [--output metrics.md]
-
-Reads `metrics.json`, which Detectron2 appends to. The metrics of the whole come first, then those
-of single classes, a row a class.
-"""
-
-import argparse
 import json
 import math
 import re
-import sys
 from pathlib import Path
 
 from tabulate import tabulate
@@ -37,7 +28,7 @@ def read_metrics(path: Path) -> dict[str, dict[str, float]]:
     """
     for line in reversed(path.read_text().splitlines()):
         record = json.loads(line)
-        tasks = {}
+        tasks: dict[str, dict[str, float]] = {}
         for key, value in record.items():
             task, slash, metric = key.rpartition("/")
             if slash and task not in TRAINING and isinstance(value, float):
@@ -51,7 +42,8 @@ def to_markdown(tasks: dict[str, dict[str, float]]) -> str:
     """Format metrics (%) as Markdown tables: for each task the whole, then its classes."""
     blocks = []
     for task, metrics in tasks.items():
-        whole, classes = {}, {}
+        whole: dict[str, float] = {}
+        classes: dict[str, dict[str, float]] = {}
         for name, value in metrics.items():
             match = OF_CLASS.fullmatch(name)
             if not match:
@@ -72,27 +64,3 @@ def to_markdown(tasks: dict[str, dict[str, float]]) -> str:
 def _table(header: list[str], rows: list[list]) -> str:
     align = ["left"] + ["right"] * (len(header) - 1)
     return tabulate(rows, header, tablefmt="pipe", floatfmt=".1f", colalign=align)
-
-
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("output_dir", type=Path, help="the OUTPUT_DIR of a training")
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="write the tables there as well"
-    )
-    arguments = parser.parse_args()
-    try:
-        tasks = read_metrics(arguments.output_dir / "metrics.json")
-        table = f"Last evaluation, %:\n\n{to_markdown(tasks)}"
-        if arguments.output:
-            arguments.output.write_text(table)
-    except (OSError, ValueError) as error:
-        sys.exit(f"metrics_table: {error}")
-    print(table, end="")
-
-
-if __name__ == "__main__":
-    main()

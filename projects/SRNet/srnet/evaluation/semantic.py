@@ -14,7 +14,7 @@ from detectron2.evaluation import CityscapesSemSegEvaluator, SemSegEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from srnet.data.read import read_label
+from srnet.data.read import check_label_size, read_label
 
 
 class SemanticEvaluator(SemSegEvaluator):
@@ -30,9 +30,20 @@ class SemanticEvaluator(SemSegEvaluator):
 
         def load(path, dtype):
             label = read_label(path, len(metadata.stuff_classes), metadata.ignore_label)
+            check_label_size(*self._predicted, path, label.shape)
             return label.astype(dtype)
 
         super().__init__(dataset_name, output_dir=output_folder, sem_seg_loading_fn=load)
+
+    def process(self, inputs, outputs):
+        """Count the pixels of a batch.
+
+        Raises:
+            ValueError: a prediction has another size than the label of its image.
+        """
+        for image, output in zip(inputs, outputs, strict=True):
+            self._predicted = image["file_name"], tuple(output["sem_seg"].shape[-2:])
+            super().process([image], [output])
 
     def evaluate(self):
         """Return Detectron2's results on the main process, None on the others."""
@@ -51,20 +62,24 @@ class CityscapesEvaluator(CityscapesSemSegEvaluator):
     Args:
         dataset_name: a registered dataset whose records have `sem_seg_file_name`.
         output_folder: where `DATASET_iou.json` is written; None for none.
+        allow_missing: leave out images without a prediction; they are an error otherwise.
 
     Raises:
         ValueError: the dataset has no labels.
         FileNotFoundError: `labelIds` or `instanceIds` of an image are missing.
     """
 
-    def __init__(self, dataset_name: str, output_folder: str | None = None):
+    def __init__(
+        self, dataset_name: str, output_folder: str | None = None, allow_missing: bool = False
+    ):
         super().__init__(dataset_name)
+        self._allow_missing = allow_missing
         self._dataset_name = dataset_name
         self._output_folder = output_folder
         records = DatasetCatalog.get(dataset_name)
         if any("sem_seg_file_name" not in record for record in records):
             raise ValueError(
-                f"{dataset_name} has no public labels: tools/submit_cityscapes.py writes what the "
+                f"{dataset_name} has no public labels: 'srnet submit cityscapes' writes what the "
                 "test server takes"
             )
         self._targets = [r["sem_seg_file_name"].replace("TrainIds", "Ids") for r in records]
@@ -100,8 +115,11 @@ class CityscapesEvaluator(CityscapesSemSegEvaluator):
         arguments.JSONOutput = arguments.colorized = False
         arguments.quiet = True  # the table below says it
         try:
-            predictions = [official.getPrediction(arguments, path) for path in self._targets]
-            found = official.evaluateImgLists(predictions, self._targets, arguments)
+            targets = self._targets
+            if self._allow_missing:
+                targets = [path for path in targets if self._has_prediction(path)]
+            predictions = [official.getPrediction(arguments, path) for path in targets]
+            found = official.evaluateImgLists(predictions, targets, arguments)
         except SystemExit as error:  # how cityscapesscripts reports an error it has printed
             raise RuntimeError(
                 "cityscapesscripts stopped; its message is on standard output"
@@ -125,9 +143,15 @@ class CityscapesEvaluator(CityscapesSemSegEvaluator):
         _report(results, "IoU", self._dataset_name, self._output_folder)
         return OrderedDict(sem_seg=results)
 
+    def _has_prediction(self, target: str) -> bool:
+        from .cityscapes_labels import PREDICTION_SUFFIX
+
+        name = os.path.basename(target).removesuffix("_gtFine_labelIds.png") + PREDICTION_SUFFIX
+        return os.path.isfile(os.path.join(self._temp_dir, name))
+
 
 def _report(results: dict, mean: str, dataset_name: str, folder: str | None) -> None:
-    """Log the IoU of classes and categories, and write it for `tools/compare_results.py`."""
+    """Log the IoU of classes and categories, and write it for `srnet compare`."""
     classes = {c: results.get(f"IoU-{c}") for c in MetadataCatalog.get(dataset_name).stuff_classes}
     rows = [(c, *(results.get(f"{m}-{c}") for m in ("IoU", "iIoU"))) for c in classes]
     rows.append(("mean", results[mean], results.get("iIoU")))

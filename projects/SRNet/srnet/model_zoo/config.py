@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,14 +15,18 @@ import srnet.modeling  # noqa: F401
 from srnet.config import add_srnet_config
 from srnet.data import check_against_datasets, check_class_folders, register_image_folders
 
+from .merging import merge_content, merge_options
 from .names import CONFIGS, find_config
+from .yaml_files import read_with_bases
 
 
 def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNode:
     """Read a config of this project.
 
-    Where there is no GPU, `MODEL.DEVICE: cuda`, Detectron2's default, becomes `cpu`. Where neither
-    the file nor `opts` sets `OUTPUT_DIR`, it becomes ``./output/NAME`` with the name of the config.
+    Files are data: no YAML tag in them runs code, and `_BASE_` names local files only. Where there
+    is no GPU, `MODEL.DEVICE: cuda`, Detectron2's default, becomes `cpu`. Where neither the file nor
+    `opts` sets `OUTPUT_DIR`, it becomes ``./output/NAME`` with the name of the config. A ``~`` at
+    the start of `OUTPUT_DIR` or `MODEL.WEIGHTS` is the home folder.
 
     Args:
         name_or_path: a path, or a name of the model zoo such as
@@ -33,26 +38,60 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
 
     Raises:
         FileNotFoundError: there is no such file and no such name; the message lists the nearest.
-        KeyError: a key that no config has.
-        ValueError: the config contradicts the datasets it names.
+        IsADirectoryError: it is a folder.
+        KeyError: a key that no config has; the message lists the nearest.
+        ValueError: the file is not a config, a value has the wrong type, or the config contradicts
+            the datasets it names.
     """
     cfg = detectron2.config.get_cfg()
     add_srnet_config(cfg)
     default = cfg.OUTPUT_DIR
     cfg.OUTPUT_DIR = ""
     path = find_config(name_or_path) if name_or_path else None
-    if path is not None:
-        cfg.merge_from_file(str(path), allow_unsafe=False)
-    cfg.merge_from_list(list(opts))
+    for file, content in read_with_bases(path) if path is not None else ():
+        merge_content(cfg, content, str(file))
+    merge_options(cfg, opts)
     if not cfg.OUTPUT_DIR:
         cfg.OUTPUT_DIR = output_dir(path) if path is not None else default
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        logging.getLogger(__name__).warning("no GPU is available: MODEL.DEVICE becomes cpu")
-        cfg.MODEL.DEVICE = "cpu"
+    cfg.OUTPUT_DIR = os.path.expanduser(cfg.OUTPUT_DIR)
+    cfg.MODEL.WEIGHTS = os.path.expanduser(cfg.MODEL.WEIGHTS)
+    check_version(cfg)
+    choose_device(cfg)
     register_image_folders(cfg)
     check_against_datasets(cfg)
     check_class_folders(cfg)
     return cfg
+
+
+def check_version(cfg: CfgNode) -> None:
+    """Refuse configs of Detectron2's old form, whose keys meant something else.
+
+    Raises:
+        ValueError: `VERSION` is not that of the installed Detectron2.
+    """
+    current = detectron2.config.get_cfg().VERSION
+    if current != cfg.VERSION:
+        raise ValueError(f"VERSION is {cfg.VERSION}, and only configs of {current} are read")
+
+
+def choose_device(cfg: CfgNode) -> None:
+    """Check `MODEL.DEVICE`, and put the CPU there where there is no GPU.
+
+    Raises:
+        ValueError: it is none of cpu, cuda and cuda:N, or this machine has no GPU of that number.
+    """
+    device = cfg.MODEL.DEVICE
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise ValueError(f"MODEL.DEVICE is {device!r}: choose cpu, cuda or cuda:N")
+    if device == "cpu":
+        return
+    if not torch.cuda.is_available():
+        logging.getLogger(__name__).warning("no GPU is available: MODEL.DEVICE becomes cpu")
+        cfg.MODEL.DEVICE = "cpu"
+        return
+    count = torch.cuda.device_count()
+    if ":" in device and int(device.split(":")[1]) >= count:
+        raise ValueError(f"MODEL.DEVICE is {device!r}, and this machine has cuda:0 to {count - 1}")
 
 
 def output_dir(path: Path) -> str:

@@ -8,7 +8,7 @@ from torch import nn
 from srnet.checkpoint import Checkpointer
 from srnet.modeling import build_model
 
-from .config import get_cfg
+from .config import choose_device, get_cfg
 from .names import CONFIGS, config_names, nearest_names
 
 # Config name without ".yaml" -> URL of the weights that training it gave.
@@ -81,7 +81,7 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     Args:
         config_path: as in :func:`get_config_file`.
         trained: as in :func:`get_config`.
-        device: replaces `MODEL.DEVICE`, which is "cpu" where there is no GPU.
+        device: replaces `MODEL.DEVICE`: "cpu", "cuda" or "cuda:N". Without a GPU it is "cpu".
 
     Returns:
         The model, in training mode.
@@ -92,6 +92,7 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     cfg = get_config(config_path, trained)
     if device is not None:
         cfg.MODEL.DEVICE = device
+        choose_device(cfg)
     model = build_model(cfg)
     try:
         Checkpointer(model).load(cfg.MODEL.WEIGHTS)

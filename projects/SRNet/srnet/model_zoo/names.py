@@ -21,13 +21,21 @@ def find_config(name_or_path: str | os.PathLike) -> Path:
 
     Raises:
         FileNotFoundError: there is neither; the message lists the nearest names.
+        IsADirectoryError: it is a folder.
     """
     path = Path(os.path.expanduser(name_or_path))
     if path.is_file():
         return path
     inside = CONFIGS / path
-    if inside.is_file() and inside.resolve().is_relative_to(CONFIGS.resolve()):
+    if not inside.resolve().is_relative_to(CONFIGS.resolve()):
+        inside = path  # a name of the zoo does not lead out of it
+    if inside.is_file():
         return inside
+    if path.is_dir() or inside.is_dir():
+        raise IsADirectoryError(
+            f"{name_or_path} is a folder, not a config file; configs with such names are "
+            f"{', '.join(nearest_names(str(name_or_path)))}"
+        )
     raise FileNotFoundError(
         f"there is no config file {name_or_path}, and no config of that name in the model zoo; "
         f"the nearest names are {', '.join(nearest_names(str(name_or_path)))}"
@@ -35,6 +43,7 @@ def find_config(name_or_path: str | os.PathLike) -> Path:
 
 
 def nearest_names(name: str) -> list[str]:
-    """Up to five names that resemble `name`; all where none does."""
+    """Up to five names that resemble `name`; where none does, the folders, as "FOLDER/..."."""
     names = config_names()
-    return difflib.get_close_matches(name, names, n=5, cutoff=0.3) or names
+    near = difflib.get_close_matches(name, names, n=5, cutoff=0.3)
+    return near or sorted({f"{folder}/..." for folder, _ in (n.split("/") for n in names)})

@@ -4,7 +4,14 @@ import detectron2.modeling
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import NaiveSyncBatchNorm
+from detectron2.utils import comm
 from torch import nn
+
+# The heads with a choice of norm that Detectron2's meta-architectures build, as nodes of MODEL.
+DETECTRON2_HEADS = {
+    "GeneralizedRCNN": ("ROI_BOX_HEAD", "ROI_MASK_HEAD"),
+    "PanopticFPN": ("ROI_BOX_HEAD", "ROI_MASK_HEAD", "SEM_SEG_HEAD"),
+}
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
@@ -26,10 +33,35 @@ def fit_to_device(cfg: CfgNode, part: nn.Module) -> nn.Module:
 
     Returns:
         The part, changed in place, or its replacement.
+
+    Raises:
+        ValueError: see :func:`check_head_norms`.
     """
     if torch.device(cfg.MODEL.DEVICE).type == "cpu":
+        check_head_norms(cfg)
         part = replace_sync_batchnorm(part)
-    return part.to(memory_format=torch.channels_last) if cfg.MODEL.CHANNELS_LAST else part
+    if cfg.MODEL.CHANNELS_LAST:
+        part = part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return part
+
+
+def check_head_norms(cfg: CfgNode) -> None:
+    """Refuse norms that several CPU processes cannot run, in heads that Detectron2 builds.
+
+    Those heads are not built here, so their `torch.nn.SyncBatchNorm` cannot be replaced. In one
+    process it is a plain batch norm and runs.
+
+    Raises:
+        ValueError: one of these heads has the norm SyncBN; the message names the key.
+    """
+    if comm.get_world_size() == 1:
+        return
+    for key in DETECTRON2_HEADS.get(cfg.MODEL.META_ARCHITECTURE, ()):
+        if cfg.MODEL[key].NORM == "SyncBN":
+            raise ValueError(
+                f"MODEL.{key}.NORM is SyncBN, which several CPU processes cannot run: choose "
+                "naiveSyncBN, which has the same weights, or GN"
+            )
 
 
 def replace_sync_batchnorm(module: nn.Module) -> nn.Module:
@@ -38,7 +70,7 @@ def replace_sync_batchnorm(module: nn.Module) -> nn.Module:
     Detectron2's averages the statistics of the processes over any backend, gloo too. In one process
     and in eval mode it is a plain batch norm.
     """
-    if isinstance(module, nn.SyncBatchNorm):
+    if type(module) is nn.SyncBatchNorm:  # a subclass may do more than normalise
         replacement = NaiveSyncBatchNorm(module.num_features, module.eps, module.momentum)
         replacement.load_state_dict(module.state_dict())
         return replacement.train(module.training)

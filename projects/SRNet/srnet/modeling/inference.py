@@ -1,7 +1,8 @@
 """Inference modes of the semantic models: whole images, sliding windows, several scales, flips."""
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +44,8 @@ class SemanticInference:
         flip: bool = False,
         max_batch_pixels: int = 2**22,
     ):
+        self.window: tuple[int, int] | None = None
+        self.stride: tuple[int, int] | None = None
         if window is not None:
             stride = stride or window
             for name, values in (("window", window), ("stride", stride)):
@@ -50,13 +53,12 @@ class SemanticInference:
                     raise ValueError(f"{name}={values} must be two lengths of at least one pixel")
             if stride[0] > window[0] or stride[1] > window[1]:
                 raise ValueError(f"stride={stride} leaves gaps between windows of {window}")
+            self.window, self.stride = (window[0], window[1]), (stride[0], stride[1])
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales={scales} must be one or more factors above 0")
         if max_batch_pixels < 1:
             raise ValueError(f"max_batch_pixels={max_batch_pixels} must be at least 1")
         self.logits = logits
-        self.window = None if window is None else tuple(window)
-        self.stride = None if window is None else tuple(stride)
         self.scales = tuple(scales)
         self.flip = flip
         self.max_batch_pixels = max_batch_pixels
@@ -95,9 +97,9 @@ class SemanticInference:
         Raises:
             RuntimeError: the memory does not suffice; the message names the keys that help.
         """
-        size = tuple(size or image.shape[-2:])
+        height, width = image.shape[-2:]
         try:
-            return self._predict(image, size)
+            return self._predict(image, size or (height, width))
         except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU raises it plainly
             if not is_out_of_memory(error):
                 raise
@@ -109,7 +111,6 @@ class SemanticInference:
             )
         else:
             advice = "lower TEST.SEM_SEG.MAX_BATCH_PIXELS or TEST.SEM_SEG.WINDOW"
-        height, width = image.shape[-2:]
         raise RuntimeError(
             f"out of memory: {name} of {height} x {width} pixels, at scale {max(self.scales)}, is "
             f"too large; {advice}"
@@ -117,18 +118,24 @@ class SemanticInference:
 
     @torch.no_grad()
     def _predict(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        result = None
+        views = self._predict_views(image, size)
+        count = len(self.scales) * (1 + self.flip)
+        if count == 1:
+            return next(views)
+        probabilities = (view.float().softmax(0) for view in views)
+        return functools.reduce(torch.Tensor.add_, probabilities).div_(count)
+
+    def _predict_views(self, image: torch.Tensor, size: tuple[int, int]) -> Iterator[torch.Tensor]:
+        """The logits of one view after another, mirrored back and resized."""
         for scale in self.scales:
             views = self._views(image, scale)
-            logits = self._whole(views) if self.window is None else self._slide(views)
+            if self.window is None or self.stride is None:
+                logits = self._whole(views)
+            else:
+                logits = self._slide(views, self.window, self.stride)
             for index in range(len(views)):
                 view = logits[index : index + 1]
-                view = resize_map(view.flip(-1) if index else view, size)[0]
-                if len(self.scales) == len(views) == 1:
-                    return view
-                probabilities = view.float().softmax(0)
-                result = probabilities if result is None else result.add_(probabilities)
-        return result.div_(len(self.scales) * (1 + self.flip))
+                yield resize_map(view.flip(-1) if index else view, size)[0]
 
     def _views(self, image: torch.Tensor, scale: float) -> torch.Tensor:
         """The image at a scale, and its mirror image: (1 or 2, 3, h, w)."""
@@ -146,29 +153,31 @@ class SemanticInference:
             return self.logits(views)
         return torch.cat([self.logits(view[None]) for view in views])
 
-    def _slide(self, views: torch.Tensor) -> torch.Tensor:
+    def _slide(
+        self, views: torch.Tensor, window: tuple[int, int], stride: tuple[int, int]
+    ) -> torch.Tensor:
         """Logits of views (N, 3, h, w), the mean over the windows: (N, classes, h, w)."""
         height, width = views.shape[-2:]
-        window_height, window_width = self.window
+        window_height, window_width = window
         # Zero is the mean color.
         views = F.pad(views, (0, max(0, window_width - width), 0, max(0, window_height - height)))
-        rows = window_starts(views.shape[-2], window_height, self.stride[0])
-        columns = window_starts(views.shape[-1], window_width, self.stride[1])
+        rows = window_starts(views.shape[-2], window_height, stride[0])
+        columns = window_starts(views.shape[-1], window_width, stride[1])
         places = [(n, y, x) for n in range(len(views)) for y in rows for x in columns]
         step = max(1, self.max_batch_pixels // (window_height * window_width))
-        total = None
+        total = torch.empty(0)
         for first in range(0, len(places), step):
             batch = places[first : first + step]
             crops = [views[n, :, y : y + window_height, x : x + window_width] for n, y, x in batch]
             logits = self.logits(torch.stack(crops))
-            if total is None:
+            if first == 0:
                 # Half precision would round away what many windows add up.
                 dtype = torch.promote_types(logits.dtype, torch.float32)
                 total = logits.new_zeros(
                     (len(views), logits.shape[1], *views.shape[-2:]), dtype=dtype
                 )
-            for (n, y, x), window in zip(batch, logits, strict=True):
-                total[n, :, y : y + window_height, x : x + window_width] += window
+            for (n, y, x), crop in zip(batch, logits, strict=True):
+                total[n, :, y : y + window_height, x : x + window_width] += crop
         # Windows stand on a grid, so how many cover a pixel is a product of one number a row and
         # one a column.
         total /= _coverage(total, rows, window_height, views.shape[-2])[:, None]

@@ -3,14 +3,16 @@
 import logging
 import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
-from detectron2.data.datasets.cityscapes import load_cityscapes_instances
+from detectron2.data.datasets.cityscapes import _cityscapes_files_to_dict
+from detectron2.utils import comm
 
 from .cityscapes_scripts import provide_cityscapesscripts
-from .semantic_folders import preparation_advice
+from .semantic_folders import list_files, preparation_advice
 
 # The cities and the number of images of a complete split.
 CITIES = {
@@ -77,11 +79,34 @@ def load_cityscapes_splits(root: str, splits: tuple[str, ...]) -> list[dict]:
 def load_instances(root: str, split: str) -> list[dict]:
     """List "train" or "val" with its instances, which Detectron2 cuts out of the polygons.
 
-    Arguments, returned dicts (with "annotations") and errors as :func:`load_cityscapes`.
+    Arguments, returned dicts (with "annotations") and errors as :func:`load_cityscapes`, and:
+
+    Raises:
+        ValueError: an image's polygons cannot be read; the message names the file.
     """
-    _list_images(root, split, INSTANCE_SUFFIXES)
-    folders = (os.path.join(root, kind, split) for kind in ("leftImg8bit", "gtFine"))
-    return load_cityscapes_instances(*folders, from_json=True, to_polygons=True)
+    from cityscapesscripts.helpers.labels import labels
+
+    images = _list_images(root, split, INSTANCE_SUFFIXES)
+    workers = max((os.cpu_count() or 1) // comm.get_world_size() // 2, 1)
+    # Not Detectron2's load_cityscapes_instances: it takes hidden files for images, and the
+    # processes of its pool may lack the work-around.
+    with ProcessPoolExecutor(workers, initializer=provide_cityscapesscripts) as pool:
+        records = list(pool.map(_read_instances, images, chunksize=16))
+    kinds = [label.id for label in labels if label.hasInstances and not label.ignoreInEval]
+    for record in records:
+        for annotation in record["annotations"]:
+            annotation["category_id"] = kinds.index(annotation["category_id"])
+    return records
+
+
+def _read_instances(image: tuple[str, str]) -> dict:
+    """Read the instances of an item of :func:`_list_images`, with the label ids as categories."""
+    polygons = f"{image[1]}_gtFine_polygons.json"
+    files = (image[0], f"{image[1]}_gtFine_instanceIds.png", None, polygons)
+    try:
+        return _cityscapes_files_to_dict(files, from_json=True, to_polygons=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{polygons} is not a Cityscapes annotation: {error!r}") from error
 
 
 def register_all_cityscapes(root: str) -> None:
@@ -93,7 +118,6 @@ def register_all_cityscapes(root: str) -> None:
     Args:
         root: the folder with `cityscapes/`.
     """
-    provide_cityscapesscripts()
     folder = os.path.join(root, "cityscapes")
     metadata = MetadataCatalog.get("cityscapes_fine_sem_seg_train")
     for name, parts in {**{s: (s,) for s in IMAGES}, "trainval": ("train", "val")}.items():
@@ -145,12 +169,11 @@ def _list_images(root: str, split: str, suffixes: tuple[str, ...]) -> list[tuple
     images, missing = [], []
     for city in cities:
         there = set(os.listdir(os.path.join(label_dir, city))) if suffixes else set()
-        for name in sorted(os.listdir(os.path.join(image_dir, city))):
-            if name.endswith(IMAGE_SUFFIX):
-                stem = name.removesuffix(IMAGE_SUFFIX)
-                labels = os.path.join(label_dir, city, stem)
-                images.append((os.path.join(image_dir, city, name), labels))
-                missing += [labels + suffix for suffix in suffixes if stem + suffix not in there]
+        for name in list_files(os.path.join(image_dir, city), IMAGE_SUFFIX.lower()):
+            stem = name.removesuffix(IMAGE_SUFFIX)
+            labels = os.path.join(label_dir, city, stem)
+            images.append((os.path.join(image_dir, city, name), labels))
+            missing += [labels + suffix for suffix in suffixes if stem + suffix not in there]
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} label files of {len(images)} images are missing, the first is "
@@ -173,4 +196,4 @@ def _list_images(root: str, split: str, suffixes: tuple[str, ...]) -> list[tuple
 
 
 def _folders(path: str) -> list[str]:
-    return sorted(n for n in os.listdir(path) if os.path.isdir(os.path.join(path, n)))
+    return sorted(n for n in list_files(path, "") if os.path.isdir(os.path.join(path, n)))

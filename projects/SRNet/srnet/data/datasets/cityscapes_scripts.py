@@ -1,4 +1,4 @@
-"""Lets Detectron2's main find cityscapesscripts."""
+"""A work-around: lets Detectron2's main find cityscapesscripts."""
 
 import importlib.util
 import sys
@@ -11,10 +11,7 @@ ELSEWHERE = "deeplearning.projects.cityscapesApi"
 
 
 class _Elsewhere(MetaPathFinder, Loader):
-    """Finds cityscapesscripts at that place too.
-
-    A finder, for it also serves the processes that Detectron2 starts, which import the main script.
-    """
+    """Finds cityscapesscripts at that place too."""
 
     def find_spec(self, name, path=None, target=None):
         """Answer for the place and what cityscapesscripts has there."""
@@ -32,7 +29,11 @@ class _Elsewhere(MetaPathFinder, Loader):
 
 
 def provide_cityscapesscripts() -> None:
-    """Let cityscapesscripts also be imported from where Detectron2's main looks for it."""
+    """Let cityscapesscripts also be imported from where Detectron2's main looks for it.
+
+    What loads or evaluates Cityscapes' instances calls this first, in every process that does it.
+    A second call changes nothing.
+    """
     if importlib.util.find_spec(ELSEWHERE.partition(".")[0]) is None:
         # First, or the files of cityscapesscripts would be found and run a second time.
         sys.meta_path.insert(0, _Elsewhere())

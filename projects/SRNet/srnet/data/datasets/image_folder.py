@@ -16,7 +16,7 @@ from iopath.common.file_io import get_cache_dir
 from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass
@@ -145,9 +145,11 @@ def _images(path: str, prefix: str, folder: str, directories: dict[str, int]) ->
     directories[os.path.relpath(path, folder)] = os.stat(path).st_mtime_ns
     with os.scandir(path) as entries:
         for entry in entries:
+            if entry.name.startswith("."):  # such as macOS's ._NAME beside each NAME
+                continue
             if entry.name.lower().endswith(IMG_EXTENSIONS):
                 yield prefix + entry.name
-            elif entry.is_dir() and not entry.name.startswith("."):
+            elif entry.is_dir():
                 yield from _images(entry.path, f"{prefix}{entry.name}/", folder, directories)
 
 

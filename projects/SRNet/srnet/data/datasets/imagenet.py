@@ -1,6 +1,7 @@
 """The classification datasets: ImageNet, and any folder of classes by two config keys."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 
 from detectron2.config import CfgNode
@@ -52,7 +53,7 @@ def register_all_imagenet(root: str) -> None:
         _register(f"imagenet_{split}", folder, partial(_load_imagenet, folder))
 
 
-def _register(name: str, folder: str, load) -> None:
+def _register(name: str, folder: str, load: Callable[[], ImageFolder]) -> None:
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(image_folder=folder, evaluator_type="classification")
 

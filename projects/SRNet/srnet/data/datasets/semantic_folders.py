@@ -6,6 +6,15 @@ import os
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
+def list_files(folder: str | os.PathLike, suffixes: str | tuple[str, ...]) -> list[str]:
+    """The names in a folder that end so, in small or capital letters, sorted; no hidden ones.
+
+    macOS leaves a hidden `._NAME` beside each NAME on file systems that are not its own.
+    """
+    names = (n for n in os.listdir(folder) if not n.startswith("."))
+    return sorted(n for n in names if n.lower().endswith(suffixes))
+
+
 def preparation_advice(prepare: str) -> str:
     """The end of an error message about missing data, with the command that prepares it."""
     return (
@@ -31,6 +40,7 @@ def load_semantic_folders(
     Raises:
         FileNotFoundError: a folder is missing or empty, or images have no label; the message says
             what was looked for and how it is prepared.
+        ValueError: two images have one name but for its suffix, so one label.
     """
     advice = preparation_advice(prepare)
     for folder in (image_dir, label_dir):
@@ -38,11 +48,16 @@ def load_semantic_folders(
             raise FileNotFoundError(
                 f"the dataset folder {os.path.abspath(folder)} is missing. {advice}"
             )
-    names = sorted(n for n in os.listdir(image_dir) if n.lower().endswith(IMAGE_SUFFIXES))
-    labels = set(os.listdir(label_dir))
-    dicts, missing = [], []
+    names, labels = list_files(image_dir, IMAGE_SUFFIXES), set(os.listdir(label_dir))
+    dicts, missing, by_stem = [], [], {}
     for name in names:
         stem = os.path.splitext(name)[0]
+        if stem in by_stem:
+            raise ValueError(
+                f"{os.path.join(image_dir, by_stem[stem])} and {name} are two images with the one "
+                f"label {stem}.png: remove one of them"
+            )
+        by_stem[stem] = name
         if f"{stem}.png" not in labels:
             missing.append(name)
             continue

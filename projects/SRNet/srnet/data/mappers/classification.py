@@ -1,34 +1,16 @@
 """From a file to what an image classifier takes."""
 
-import logging
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
-from ..loader import seeded
+from ..read import read_rgb
+from ..seeding import seeded
+from .base import ImageMapper
 
-_ORIENTATION = 0x0112  # the EXIF tag
 AUGMENTATIONS = {"": None, "trivial": v2.TrivialAugmentWide, "rand": v2.RandAugment}
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
-
-def read_rgb(path: str) -> Image.Image:
-    """Read an image of any kind that Pillow knows as 8-bit RGB, the way up that its EXIF tells.
-
-    Raises:
-        OSError, SyntaxError, ValueError, DecompressionBombError: it cannot be read whole.
-    """
-    with Image.open(path) as image:
-        image.load()
-        if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip, not scale
-            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-        elif image.getexif().get(_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy
 
 
 def build_classification_transform(cfg: CfgNode, is_train: bool) -> Callable:
@@ -59,8 +41,11 @@ def build_classification_transform(cfg: CfgNode, is_train: bool) -> Callable:
     return v2.Compose(transforms)
 
 
-class ClassificationMapper:
+class ClassificationMapper(ImageMapper):
     """Read and transform an image: "image" (3, H, W), uint8, beside the dict's own keys.
+
+    "height" and "width" are left out: ImageClassifier takes an image with them for a raw one, and
+    would resize and crop it again.
 
     Args:
         transform: from an RGB image to the tensor.
@@ -89,7 +74,6 @@ class ClassificationMapper:
         self.image_format = image_format
         self.mix = mix
         self.skip_bad_images = skip_bad_images
-        self.skipped = 0
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
@@ -109,26 +93,14 @@ class ClassificationMapper:
             "skip_bad_images": cfg.DATALOADER.SKIP_BAD_IMAGES,
         }
 
-    def __call__(self, dataset_dict: dict) -> dict | None:
+    def map(self, dataset_dict: dict) -> dict:
         """Read and transform one image."""
-        path = dataset_dict["file_name"]
-        try:
-            image = read_rgb(path)
-        except UNREADABLE as error:
-            if not self.skip_bad_images:
-                raise ValueError(
-                    f"cannot read the image {path}: {error}. DATALOADER.SKIP_BAD_IMAGES True goes "
-                    "on without such files"
-                ) from error
-            self.skipped += 1
-            logging.getLogger(__name__).warning(
-                "skipping %s, number %d in this process: %s", path, self.skipped, error
-            )
-            return None
+        image = read_rgb(dataset_dict["file_name"])
         image = self.transform(image)
         if self.image_format == "BGR":
             image = image.flip(0)
-        mapped = {**dataset_dict, "image": image}
+        kept = {k: v for k, v in dataset_dict.items() if k not in ("height", "width")}
+        mapped = {**kept, "image": image}
         if self.mix is not None:
             mapped["mix_seed"] = int(torch.randint(2**31, ()))
         return mapped

@@ -8,7 +8,9 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
-from ..read import read_label
+from ..read import read_image
+from ..transforms import PadToSize
+from .base import ImageMapper, take_label
 
 
 def build_semantic_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
@@ -40,17 +42,14 @@ def build_semantic_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmenta
             # diagonal.
             augmentations.append(T.RandomCrop(crop.TYPE, crop.SIZE))
         if crop.PAD and crop.TYPE == "absolute":
-            mean = float(np.mean(cfg.MODEL.PIXEL_MEAN))
-            augmentations.append(
-                T.FixedSizeCrop(crop.SIZE, pad_value=mean, seg_pad_value=ignore_value)
-            )
+            augmentations.append(PadToSize(crop.SIZE, cfg.MODEL.PIXEL_MEAN, ignore_value))
     if cfg.INPUT.RANDOM_FLIP != "none":
         horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
         augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
     return augmentations
 
 
-class SemanticSegmentationMapper:
+class SemanticSegmentationMapper(ImageMapper):
     """Map a dataset dict to "image" (3, H, W), float32, and in training "sem_seg" (H, W), int64.
 
     Args:
@@ -59,10 +58,11 @@ class SemanticSegmentationMapper:
         image_format: "RGB" or "BGR".
         num_classes: labels from 0 to ``num_classes - 1`` are classes.
         ignore_value: the label that counts for nothing.
+        skip_bad_images: log an image that cannot be read and return None, instead of raising.
 
     Raises:
         ValueError: in a call: an image or label that does not decode, differs in size from the
-            other or has a label out of the range; the message names the file.
+            other, in evaluation too, or has a label out of the range; the message names the file.
     """
 
     @configurable
@@ -74,46 +74,39 @@ class SemanticSegmentationMapper:
         image_format: str,
         num_classes: int,
         ignore_value: int,
+        skip_bad_images: bool = False,
     ):
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
         self.num_classes = num_classes
         self.ignore_value = ignore_value
+        self.skip_bad_images = skip_bad_images
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
-        """Read `INPUT` and `MODEL.SEM_SEG_HEAD`."""
+        """Read `INPUT`, `MODEL.SEM_SEG_HEAD` and `DATALOADER.SKIP_BAD_IMAGES`."""
         return {
             "is_train": is_train,
             "augmentations": build_semantic_augmentation(cfg, is_train),
             "image_format": cfg.INPUT.FORMAT,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+            "skip_bad_images": cfg.DATALOADER.SKIP_BAD_IMAGES,
         }
 
-    def __call__(self, dataset_dict: dict) -> dict:
+    def map(self, dataset_dict: dict) -> dict:
         """Read, check and augment one image of a dataset."""
         dataset_dict = copy.copy(dataset_dict)
-        path = dataset_dict["file_name"]
-        try:
-            image = detection_utils.read_image(path, self.image_format)
-        except (OSError, SyntaxError) as error:  # Pillow has both for broken files
-            raise ValueError(f"cannot read the image {path}: {error}") from error
+        image = read_image(dataset_dict["file_name"], self.image_format)
         detection_utils.check_image_size(dataset_dict, image)
-        label = None
-        label_path = dataset_dict.pop("sem_seg_file_name", None)
-        if self.is_train:
-            label = read_label(label_path, self.num_classes, self.ignore_value)
-            if label.shape != image.shape[:2]:
-                raise ValueError(
-                    f"{path} is {image.shape[1]} x {image.shape[0]} pixels, its label {label_path} "
-                    f"{label.shape[1]} x {label.shape[0]}"
-                )
-            # Detectron2 resizes uint8 with Pillow and everything else with PyTorch, which takes no
-            # integers; float32 holds any class index exactly.
-            small = max(self.num_classes, self.ignore_value) <= 255
-            label = label.astype(np.uint8 if small else np.float32)
+        label = take_label(
+            dataset_dict,
+            image,
+            is_train=self.is_train,
+            num_classes=self.num_classes,
+            ignore_value=self.ignore_value,
+        )
         augmented = T.AugInput(image, sem_seg=label)
         self.augmentations(augmented)
         image = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))

@@ -1,10 +1,8 @@
-"""Make the labels of ADE20K's 150 classes (datasets/README.md has the steps).
+"""Make the labels of ADE20K's 150 classes.
 
-    python datasets/prepare_ade20k.py [DIR]
-
-DIR is the unzipped `ADEChallengeData2016`, whose labels are 0 for void and 1 to 150. Detectron2's
-form, 0 to 149 and 255 for void, comes into `annotations_detectron2/`. A second run keeps what is
-there and checks everything again.
+DIR is the unzipped ADEChallengeData2016, whose labels are 0 for void and 1 to 150. Labels in
+Detectron2's form, 0 to 149 and 255 for void, are written into its annotations_detectron2/. A second
+run keeps what is there and checks everything again. datasets/README.md says what to download.
 """
 
 import argparse
@@ -14,7 +12,8 @@ import numpy as np
 
 from srnet.data.datasets.ade20k import FOLDER, NUM_CLASSES, SPLITS, VOID
 from srnet.data.datasets.root import datasets_root
-from srnet.data.prepare.conversion import Conversion, check_count, main, make_parser, run
+from srnet.data.datasets.semantic_folders import list_files
+from srnet.data.prepare.conversion import Conversion, add_run_arguments, check_count, run
 from srnet.data.read import read_label
 
 
@@ -40,7 +39,7 @@ def find(root: Path, folder: str) -> list[Conversion]:
             labels / f"{image.stem}.png",
             root / "annotations_detectron2" / folder / f"{image.stem}.png",
         )
-        for image in sorted(images.glob("*.jpg"))
+        for image in (images / name for name in list_files(images, ".jpg"))
     ]
     missing = [item.source for item in items if not item.source.is_file()]
     if missing:
@@ -50,18 +49,8 @@ def find(root: Path, folder: str) -> list[Conversion]:
     return items
 
 
-def prepare(arguments: argparse.Namespace) -> None:
-    """Make and check the labels, and print what there is."""
-    root = arguments.folder or Path(datasets_root()) / FOLDER
-    for split, (folder, count) in SPLITS.items():
-        items = find(root, folder)
-        check_count(str(root / "images" / folder), len(items), count, arguments.partial)
-        run(split, items, shift, num_classes=NUM_CLASSES, void=VOID, workers=arguments.workers)
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = make_parser(__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of :func:`prepare`."""
     parser.add_argument(
         "folder",
         metavar="DIR",
@@ -69,8 +58,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         help=f"has images/ and annotations/ (default: $DETECTRON2_DATASETS/{FOLDER})",
     )
-    return parser.parse_args(arguments)
+    add_run_arguments(parser)
 
 
-if __name__ == "__main__":
-    main(prepare, parse())
+def prepare(arguments: argparse.Namespace) -> None:
+    """Make and check the labels, and print what there is."""
+    root = arguments.folder or Path(datasets_root()) / FOLDER
+    for split, (folder, count) in SPLITS.items():
+        items = find(root, folder)
+        check_count(str(root / "images" / folder), len(items), count, arguments.partial)
+        run(split, items, shift, num_classes=NUM_CLASSES, void=VOID, workers=arguments.workers)

@@ -1,17 +1,13 @@
-"""Prepare CamVid with the 11 classes and the split of SegNet (datasets/README.md has the steps).
+"""Prepare CamVid with the 11 classes and the split of SegNet.
 
-    python datasets/prepare_camvid.py segnet SRC [--output DIR] [--link]
-    python datasets/prepare_camvid.py cambridge SRC [--output DIR] [--link]
-
-`segnet` takes the 480 x 360 folders of the SegNet authors, `cambridge` the 960 x 720 images and the
-colour labels of the original release. Both leave `{train,val,test}/NAME.{png,jpg}` and
-`{train,val,test}annot/NAME.png`, labels of one channel with classes 0 to 10 and 11 for void. A
-second run keeps the files whose source is the same and checks everything again.
+"segnet" takes the 480 x 360 folders of the SegNet authors, "cambridge" the 960 x 720 images and the
+colour labels of the original release. Both write {train,val,test}/NAME.{png,jpg} and
+{train,val,test}annot/NAME.png, labels of one channel with classes 0 to 10 and 11 for void. A second
+run keeps the files whose source is the same and checks everything again. datasets/README.md says
+where to get SRC.
 """
 
 import argparse
-import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -20,14 +16,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from srnet.data.datasets.camvid import CLASSES, LAYOUTS, VOID
 from srnet.data.datasets.root import datasets_root
-from srnet.data.datasets.semantic_folders import IMAGE_SUFFIXES
-from srnet.data.prepare.camvid_release import SPLITS, color_table, decode, read_color_label
-from srnet.data.prepare.conversion import replacing
-from srnet.data.read import read_label
+from srnet.data.datasets.semantic_folders import IMAGE_SUFFIXES, list_files
+from srnet.data.prepare.camvid_release import SPLITS, color_table, read_color_label
+from srnet.data.prepare.conversion import (
+    add_link_argument,
+    copy_image,
+    is_current,
+    write_label,
+)
+from srnet.data.read import decode, read_label
 
 # Command -> the dataset's name in srnet.data.camvid and (width, height) of its images.
 DATASETS = {"segnet": ("camvid", (480, 360)), "cambridge": ("camvid_960x720", (960, 720))}
@@ -51,7 +51,7 @@ def find(folder: Path, names: tuple[str, ...], suffixes: tuple[str, ...], tail: 
     if not folder.is_dir():
         raise FileNotFoundError(f"the folder {folder} is missing")
     # PNG is last in the order and so wins over a JPEG of the same name.
-    files = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in suffixes}
+    files = {name.rpartition(".")[0]: folder / name for name in list_files(folder, suffixes)}
     missing = [name for name in names if name + tail not in files]
     if missing:
         raise FileNotFoundError(
@@ -84,7 +84,7 @@ def find_cambridge(image_dir: Path, label_dir: Path) -> list[Sample]:
 
 
 def read_index_label(path: Path) -> np.ndarray:
-    """Read a label of SegNet's, (H, W) of uint8; errors as :func:`srnet.data.labels.read_label`."""
+    """Read a label of SegNet's, (H, W) of uint8; errors as :func:`srnet.data.read.read_label`."""
     return read_label(str(path), len(CLASSES), VOID).astype(np.uint8)
 
 
@@ -105,24 +105,14 @@ def load_pair(
     Raises:
         ValueError: one of them does not decode or has another size; the message names the file.
     """
-    height, width, _ = decode(image, "RGB")[1].shape
+    found_size = decode(image).size
     indices = read(label)
-    for path, found in ((image, (width, height)), (label, indices.shape[::-1])):
+    for path, found in ((image, found_size), (label, indices.shape[::-1])):
         if found != size:
             raise ValueError(
                 f"{path} has {found[0]} x {found[1]} pixels, {size[0]} x {size[1]} are expected"
             )
     return indices
-
-
-def _is_current(target: Path, source: Path, link: bool = False) -> bool:
-    """Whether `target` is `source`, or a link to it if wanted, or bears its time as copies do."""
-    if not target.exists():
-        return False
-    if target.samefile(source):
-        return link or not target.is_symlink()
-    same_time = abs(target.stat().st_mtime - source.stat().st_mtime) <= 2  # FAT counts in 2 s
-    return same_time and not link and not target.is_symlink()
 
 
 def write(
@@ -151,20 +141,12 @@ def write(
     for split, name, image, label in samples:
         new_image = output / split / f"{name}{image.suffix}"
         new_label = output / f"{split}annot" / f"{name}.png"
-        keep_image = _is_current(new_image, image, link)
-        keep_label = _is_current(new_label, label)
-        if keep_image and keep_label:
+        if is_current(new_image, image, link) and is_current(new_label, label):
             continue
         indices = load_pair(image, label, size, read)
-        if not keep_image:
-            with replacing(new_image, image) as temporary:
-                if link:
-                    temporary.symlink_to(image.resolve())
-                else:
-                    shutil.copyfile(image, temporary)
-        if not keep_label:
-            with replacing(new_label, label) as temporary:
-                Image.fromarray(indices).save(temporary, format="PNG")
+        copy_image(image, new_image, link)
+        if not is_current(new_label, label):
+            write_label(indices, new_label, label)
         written[split] += 1
     return written
 
@@ -189,52 +171,19 @@ def check(output: Path, size: tuple[int, int]) -> dict[str, float]:
         images = find(image_dir, names, IMAGE_SUFFIXES)
         labels = find(label_dir, names, (".png",))
         known = {*images, *labels}
-        for path in (*sorted(image_dir.iterdir()), *sorted(label_dir.iterdir())):
-            if path.suffix.lower() in IMAGE_SUFFIXES and path not in known:
-                raise ValueError(
-                    f"{path} is not of CamVid's {split} split or there twice: remove it"
-                )
+        for folder in (image_dir, label_dir):
+            for name in list_files(folder, IMAGE_SUFFIXES):
+                if folder / name not in known:
+                    raise ValueError(
+                        f"{folder / name} is not of CamVid's {split} split or there twice: remove "
+                        "it"
+                    )
         pixels = sum(
             np.count_nonzero(load_pair(*pair, size, read_index_label) == VOID)
             for pair in zip(images, labels, strict=True)
         )
         void[split] = pixels / (len(names) * size[0] * size[1])
     return void
-
-
-def prepare(arguments: argparse.Namespace) -> None:
-    """Run a command: find, write, check, and print what was done."""
-    dataset, size = DATASETS[arguments.command]
-    root = Path(datasets_root())
-    output = arguments.output or root / LAYOUTS[dataset][0]
-    unknown = Counter()
-    if arguments.command == "segnet":
-        samples, read = find_segnet(arguments.source), read_index_label
-    else:
-        samples = find_cambridge(
-            arguments.source / arguments.images, arguments.source / arguments.labels
-        )
-        read = partial(
-            read_color_label,
-            table=color_table(),
-            max_unknown=arguments.max_unknown,
-            unknown=unknown,
-        )
-    written = write(samples, output, size, read, arguments.link)
-    void = check(output, size)
-    print(f"{output}: {size[0]} x {size[1]} pixels, {len(CLASSES)} classes, {VOID} = void")
-    for split, names in SPLITS.items():
-        new = written[split]
-        print(
-            f"{split:>6} {len(names):4} images: {new} written, {len(names) - new} up to date; "
-            f"{void[split]:.1%} of the pixels are void"
-        )
-    if unknown:
-        path, count = unknown.most_common(1)[0]
-        print(
-            f"{unknown.total()} pixels of {len(unknown)} labels had none of the 32 colours and "
-            f"became void; {path} has the most, {count}"
-        )
 
 
 def _share(text: str) -> float:
@@ -244,12 +193,9 @@ def _share(text: str) -> float:
     return value
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], epilog="datasets/README.md says where to get SRC."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of :func:`prepare`."""
+    commands = parser.add_subparsers(dest="release", required=True)
     segnet = commands.add_parser("segnet", help="from SegNet's 480 x 360 folders")
     segnet.add_argument(
         "source",
@@ -283,14 +229,39 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             help=f"the dataset's folder (default: $DETECTRON2_DATASETS/{LAYOUTS[dataset][0]}, and "
             f"datasets/{LAYOUTS[dataset][0]} without that variable)",
         )
-        commands.choices[command].add_argument(
-            "--link", action="store_true", help="link to the images instead of copying them"
+        add_link_argument(commands.choices[command])
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Run a command: find, write, check, and print what was done."""
+    dataset, size = DATASETS[arguments.release]
+    root = Path(datasets_root())
+    output = arguments.output or root / LAYOUTS[dataset][0]
+    unknown = Counter()
+    if arguments.release == "segnet":
+        samples, read = find_segnet(arguments.source), read_index_label
+    else:
+        samples = find_cambridge(
+            arguments.source / arguments.images, arguments.source / arguments.labels
         )
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    try:
-        prepare(parse())
-    except (OSError, ValueError) as error:
-        sys.exit(f"prepare_camvid.py: {error}")
+        read = partial(
+            read_color_label,
+            table=color_table(),
+            max_unknown=arguments.max_unknown,
+            unknown=unknown,
+        )
+    written = write(samples, output, size, read, arguments.link)
+    void = check(output, size)
+    print(f"{output}: {size[0]} x {size[1]} pixels, {len(CLASSES)} classes, {VOID} = void")
+    for split, names in SPLITS.items():
+        new = written[split]
+        print(
+            f"{split:>6} {len(names):4} images: {new} written, {len(names) - new} up to date; "
+            f"{void[split]:.1%} of the pixels are void"
+        )
+    if unknown:
+        path, count = unknown.most_common(1)[0]
+        print(
+            f"{unknown.total()} pixels of {len(unknown)} labels had none of the 32 colours and "
+            f"became void; {path} has the most, {count}"
+        )

@@ -1,12 +1,10 @@
 """Derive instance and panoptic truth, in COCO's formats, from the labels of CamVid (480 x 360).
 
-    python datasets/prepare_camvid_coco.py [--camvid DIR] [--output DIR]
-
-CamVid labels classes, not instances. An instance is here a connected part (8 neighbours) of a
-SignSymbol, Car, Pedestrian or Bicyclist of at least 64 pixels; smaller parts become void. An object
-behind a pole is so two, and cars that touch are one: scores on this truth compare models with each
-other, and with nothing published. The source is `$DETECTRON2_DATASETS/camvid` as
-`prepare_camvid.py` leaves it; into `$DETECTRON2_DATASETS/camvid_coco` go
+CamVid labels classes, not instances. Here an instance is a connected part (8 neighbours) of a
+SignSymbol, Car, Pedestrian or Bicyclist of at least 64 pixels; smaller parts become void. So an
+object behind a pole is two, and cars that touch are one: compare scores on this truth with each
+other only, not with published ones. The source is the folder that prepare_camvid.py writes. Written
+into the output folder are
 
     annotations/{instances,panoptic}_{train,val,test}.json
     panoptic_{train,val,test}/NAME.png    ids R + 256 G + 256^2 B
@@ -28,7 +26,7 @@ from PIL import Image
 from srnet.data.datasets.camvid import CLASSES, IMAGES, THINGS, VOID
 from srnet.data.datasets.root import datasets_root
 from srnet.data.datasets.semantic_folders import load_semantic_folders
-from srnet.data.prepare.conversion import main, replacing_folder
+from srnet.data.prepare.conversion import replacing_folder
 from srnet.data.read import read_label
 
 from . import coco_annotations as coco
@@ -76,6 +74,22 @@ def convert(folder: Path, split: str, record: dict) -> tuple[str, dict, list, li
     return name, {"height": height, "width": width}, *coco.annotate(ids, categories, THING_IDS)
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of :func:`prepare`."""
+    root = Path(datasets_root())
+    for name, folder, what in (
+        ("--camvid", "camvid", "the prepared CamVid"),
+        ("--output", "camvid_coco", "the dataset's folder"),
+    ):
+        parser.add_argument(
+            name,
+            metavar="DIR",
+            type=Path,
+            default=root / folder,
+            help=f"{what} (default: $DETECTRON2_DATASETS/{folder})",
+        )
+
+
 def prepare(arguments: argparse.Namespace) -> None:
     """Derive all splits.
 
@@ -115,18 +129,3 @@ def prepare(arguments: argparse.Namespace) -> None:
             counts = ", ".join(f"{found.count(i)} {TABLE[i - 1][0]}" for i in THING_IDS)
             print(f"{split}: {len(images)} images, {len(found)} instances: {counts}")
     print(f"{output} holds them")
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    root = Path(datasets_root())
-    parser.add_argument("--camvid", metavar="DIR", type=Path, default=root / "camvid")
-    parser.add_argument("--output", metavar="DIR", type=Path, default=root / "camvid_coco")
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    main(prepare, parse())

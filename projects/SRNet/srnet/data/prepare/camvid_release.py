@@ -4,9 +4,9 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from srnet.data.datasets.camvid import CLASSES, VOID
+from srnet.data.read import decode
 
 # The 32 colours of Cambridge's label_colors.txt but for Void's (0, 0, 0), grouped as is usual to
 # SegNet's 11 classes.
@@ -109,10 +109,13 @@ def read_color_label(
     Raises:
         ValueError: it does not decode, has no colours, or too many pixels of unknown colours.
     """
-    mode, colors = decode(path, "RGB")
-    if mode not in ("RGB", "RGBA", "P"):
-        raise ValueError(f"{path} is a {mode} image where the 32 colours of CamVid are expected")
-    code = colors.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    image = decode(path)
+    if image.mode not in ("RGB", "RGBA", "P"):
+        raise ValueError(
+            f"{path} is a {image.mode} image where the 32 colours of CamVid are expected"
+        )
+    colors = np.array(image.convert("RGB"), np.uint32)
+    code = colors @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     label = table[code]
     strange = code[label == UNKNOWN]
     if strange.size > max_unknown * label.size:
@@ -127,16 +130,3 @@ def read_color_label(
         unknown[path] = strange.size
     label[label == UNKNOWN] = VOID
     return label
-
-
-def decode(path: Path, mode: str) -> tuple[str, np.ndarray]:
-    """Return the mode that an image file has, and its pixels in `mode`.
-
-    Raises:
-        ValueError: it does not decode; the message names the file.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.mode, np.array(image.convert(mode))
-    except (OSError, SyntaxError) as error:  # Pillow has both for broken files
-        raise ValueError(f"cannot read the image {path}: {error}") from error

@@ -1,10 +1,8 @@
-"""Make the training labels of Cityscapes (datasets/README.md has the steps).
+"""Make the training labels of Cityscapes.
 
-    python datasets/prepare_cityscapes.py [DIR]
-
-DIR has `leftImg8bit/` and `gtFine/` as unzipped. Beside each `*_gtFine_polygons.json` of train and
-val comes a `*_gtFine_labelTrainIds.png`, drawn by cityscapesscripts. A second run keeps what is
-there and checks everything again.
+DIR has leftImg8bit/ and gtFine/ as unzipped. Beside each *_gtFine_polygons.json of train and val a
+*_gtFine_labelTrainIds.png is written, drawn by cityscapesscripts. A second run keeps what is there
+and checks everything again. datasets/README.md says what to download.
 """
 
 import argparse
@@ -14,13 +12,7 @@ import numpy as np
 
 from srnet.data.datasets.cityscapes import CITIES, IMAGE_SUFFIX, IMAGES, TRAIN_ID_SUFFIX, VOID
 from srnet.data.datasets.root import datasets_root
-from srnet.data.prepare.conversion import (
-    Conversion,
-    check_count,
-    main,
-    make_parser,
-    run,
-)
+from srnet.data.prepare.conversion import Conversion, add_run_arguments, check_count, run
 
 NUM_CLASSES = 19
 POLYGONS_SUFFIX = "_gtFine_polygons.json"
@@ -75,7 +67,19 @@ def find_images(root: Path, split: str) -> list[Path]:
         raise FileNotFoundError(
             f"the folder {folder} is missing: unzip leftImg8bit_trainvaltest.zip"
         )
-    return sorted(folder.glob(f"*/*{IMAGE_SUFFIX}"))
+    return sorted(p for p in folder.glob(f"*/*{IMAGE_SUFFIX}") if not p.name.startswith("."))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of :func:`prepare`."""
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        nargs="?",
+        type=Path,
+        help="has leftImg8bit/ and gtFine/ (default: $DETECTRON2_DATASETS/cityscapes)",
+    )
+    add_run_arguments(parser)
 
 
 def prepare(arguments: argparse.Namespace) -> None:
@@ -98,20 +102,3 @@ def prepare(arguments: argparse.Namespace) -> None:
             continue
         items = find(root, split)
         run(split, items, draw, num_classes=NUM_CLASSES, void=VOID, workers=arguments.workers)
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = make_parser(__doc__)
-    parser.add_argument(
-        "folder",
-        metavar="DIR",
-        nargs="?",
-        type=Path,
-        help="has leftImg8bit/ and gtFine/ (default: $DETECTRON2_DATASETS/cityscapes)",
-    )
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    main(prepare, parse())

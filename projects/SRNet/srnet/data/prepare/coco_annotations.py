@@ -19,7 +19,7 @@ def mask_to_polygons(mask: np.ndarray) -> list[list[int]]:
     """
     # In a mask of twice the size an edge between pixels lies between columns 2i - 1 and 2i: the
     # border pixels OpenCV returns on either side are rounded to it.
-    double = np.kron(mask.astype(np.uint8), np.ones((2, 2), np.uint8))
+    double = mask.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     contours, hierarchy = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     outlines = [(contour[:, 0] + 1) // 2 for contour in contours]
     polygons = []
@@ -29,9 +29,9 @@ def mask_to_polygons(mask: np.ndarray) -> list[list[int]]:
         if child < 0:
             polygons.append(_simplified(outlines[i]).ravel().tolist())
             continue
-        part = np.zeros_like(double)
-        cv2.drawContours(part, contours, i, 1, cv2.FILLED, hierarchy=hierarchy, maxLevel=1)
-        part = part[::2, ::2].astype(bool) & mask
+        drawn = np.zeros_like(double)
+        cv2.drawContours(drawn, contours, i, (1,), cv2.FILLED, hierarchy=hierarchy, maxLevel=1)
+        part = drawn[::2, ::2].astype(bool) & mask
         hole = outlines[child][:, 0]
         left, right = part.copy(), part.copy()
         cut = (hole.min() + hole.max() + 1) // 2
@@ -86,15 +86,15 @@ def annotate(
     instances, segments = [], []
     for i, category in enumerate(category_ids, start=1):
         mask = segment_ids == i
+        x, y, width, height = box = bounding_box(mask)
         shared = {
             "category_id": category,
-            "bbox": bounding_box(mask),
+            "bbox": box,
             "area": int(mask.sum()),
             "iscrowd": 0,
         }
         segments.append({"id": panoptic_id(i), **shared})
         if category in things:
-            x, y, width, height = shared["bbox"]
             outlines = mask_to_polygons(mask[y : y + height, x : x + width])
             polygons = [(np.add(np.reshape(o, (-1, 2)), (x, y))).ravel().tolist() for o in outlines]
             instances.append({**shared, "segmentation": polygons})
@@ -137,7 +137,8 @@ def coco_files(
         {"id": i, "name": name, "isthing": int(isthing), "color": list(color)}
         for i, (name, color, isthing) in enumerate(classes, start=1)
     ]
-    instances, panoptic = [], []
+    instances: list[dict] = []
+    panoptic: list[dict] = []
     for image_id, (image, annotation) in enumerate(zip(images, annotations, strict=True), start=1):
         image["id"] = image_id
         name, things, segments = annotation

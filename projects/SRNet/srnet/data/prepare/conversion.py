@@ -1,21 +1,22 @@
-"""What the scripts that convert a dataset's labels share: writing whole files, and checking all."""
+"""What the preparations share: writing whole files, checking all labels, running as a script."""
 
 import argparse
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from srnet.data.read import read_label
+from srnet.data.read import check_label_size, decode, read_label
 
 
 class Conversion(NamedTuple):
@@ -60,42 +61,58 @@ def replacing_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def is_current(path: Path, source: Path) -> bool:
-    """Whether `path` was made from `source` as it is now: it bears its time."""
-    # FAT counts in 2 s.
-    return path.is_file() and abs(path.stat().st_mtime - source.stat().st_mtime) <= 2
+def is_current(path: Path, source: Path, link: bool = False) -> bool:
+    """Whether `path` is what would be made from `source` as it is now.
+
+    That is `source` itself, a link to it where `link` asks for one, or otherwise a file with its
+    time.
+    """
+    if not path.is_file():
+        return False
+    if path.samefile(source):
+        return link or not path.is_symlink()
+    same_time = abs(path.stat().st_mtime - source.stat().st_mtime) <= 2  # FAT counts in 2 s
+    return same_time and not link and not path.is_symlink()
+
+
+def copy_image(image: Path, path: Path, link: bool) -> bool:
+    """Copy an image to `path`, or link to it, unless that is done. Return if written."""
+    if is_current(path, image, link):
+        return False
+    with replacing(path, image) as temporary:
+        if link:
+            temporary.symlink_to(image.resolve())
+        else:
+            shutil.copyfile(image, temporary)
+    return True
+
+
+def write_label(indices: np.ndarray, path: Path, source: Path) -> None:
+    """Write class indices (H, W) from 0 to 255 as the label image that is made from `source`."""
+    with replacing(path, source) as temporary:
+        Image.fromarray(indices.astype(np.uint8)).save(temporary, format="PNG")
 
 
 def convert(item: Conversion, read: Callable[[Path], np.ndarray]) -> bool:
     """Write a label that is not there yet; `read` maps its source to indices. Return if written."""
     if is_current(item.label, item.source):
         return False
-    indices = read(item.source)
-    with replacing(item.label, item.source) as temporary:
-        Image.fromarray(indices.astype(np.uint8)).save(temporary, format="PNG")
+    write_label(read(item.source), item.label, item.source)
     return True
 
 
 def check(item: Conversion, num_classes: int, void: int) -> np.ndarray:
-    """Check the size of a written label against its image, and its range.
+    """Check that an image decodes, and the size of its written label and its range.
 
     Returns:
         Pixels of each label from 0 to 255.
 
     Raises:
-        ValueError: they differ in size, or a label is out of the range; the message names the file.
+        ValueError: one of them does not decode, they differ in size, or a label is out of the
+            range; the message names the file.
     """
     label = read_label(str(item.label), num_classes, void)
-    try:
-        with Image.open(item.image) as image:
-            size = image.size
-    except (OSError, SyntaxError) as error:  # Pillow has both for broken files
-        raise ValueError(f"cannot read the image {item.image}: {error}") from error
-    if size != label.shape[::-1]:
-        raise ValueError(
-            f"{item.image} has {size[0]} x {size[1]} pixels, its label {item.label} "
-            f"{label.shape[1]} x {label.shape[0]}"
-        )
+    check_label_size(item.image, decode(item.image).size[::-1], item.label, label.shape)
     return np.bincount(label.ravel(), minlength=256)
 
 
@@ -141,11 +158,8 @@ def check_count(what: str, found: int, expected: int, partial_: bool) -> None:
         )
 
 
-def make_parser(doc: str) -> argparse.ArgumentParser:
-    """A parser with the options that every script which calls :func:`run` has."""
-    parser = argparse.ArgumentParser(
-        description=doc.partition("\n")[0], epilog="datasets/README.md says what to download."
-    )
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every preparation that calls :func:`run`."""
     parser.add_argument(
         "--partial", action="store_true", help="take a part of the dataset instead of all of it"
     )
@@ -156,12 +170,32 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
         default=os.cpu_count() or 1,
         help="processes (default: %(default)s)",
     )
-    return parser
 
 
-def main(prepare: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> None:
-    """Run a script; what is wrong with the data ends it with one line."""
+def add_link_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option of every preparation that calls :func:`copy_image`."""
+    parser.add_argument(
+        "--link", action="store_true", help="link to the images instead of copying them"
+    )
+
+
+def run_script(module: ModuleType, arguments: Sequence[str] | None = None) -> None:
+    """Run a preparation as a script. Wrong data ends it with one line and exit status 1.
+
+    Args:
+        module: has `add_arguments(parser)` and `prepare(arguments)`. The first line of its
+            docstring describes it, the rest ends its ``--help``.
+        arguments: of the command line; those of the process by default.
+    """
+    description, _, epilog = (module.__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=epilog.strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    parsed = parser.parse_args(arguments)
     try:
-        prepare(arguments)
+        module.prepare(parsed)
     except (OSError, ValueError) as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")

@@ -1,16 +1,13 @@
-"""Prepare Pascal Context with 59 classes (datasets/README.md has the steps).
+"""Prepare Pascal Context with 59 classes.
 
-    python datasets/prepare_pascal_context.py VOC2010 LABELS [--output DIR] [--link]
-
-VOC2010 has the images and the split. LABELS has the release's `.mat` files of 459 classes, or
-`.png` files of 59 classes that were made from them. Left are `{train,val}/NAME.jpg` and
-`{train,val}annot/NAME.png`, labels of one channel with classes 0 to 58 and 255 for void. A second
-run keeps what is there and checks everything again.
+VOC2010 has the images and the split. LABELS has the release's .mat files of 459 classes, or .png
+files of 59 classes that were made from them. Written are {train,val}/NAME.jpg and
+{train,val}annot/NAME.png, labels of one channel with classes 0 to 58 and 255 for void. A second run
+keeps what is there and checks everything again. datasets/README.md says what to download.
 """
 
 import argparse
 import re
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -20,11 +17,10 @@ from srnet.data.datasets.pascal_context import CLASSES, FOLDER, IMAGES, VOID
 from srnet.data.datasets.root import datasets_root
 from srnet.data.prepare.conversion import (
     Conversion,
+    add_link_argument,
+    add_run_arguments,
     check_count,
-    is_current,
-    main,
-    make_parser,
-    replacing,
+    copy_image,
     run,
 )
 from srnet.data.read import read_label
@@ -39,11 +35,15 @@ def read_mat(path: Path) -> np.ndarray:
     Raises:
         ValueError: it is no such file; the message names it.
     """
-    from scipy.io import loadmat
-
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise ValueError(
+            f"reading {path} needs SciPy, which is not installed: `pip install scipy`"
+        ) from error
     try:
         label = loadmat(path)["LabelMap"].astype(np.int64)
-    except (OSError, KeyError, ValueError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # SciPy has no one error for a damaged file
         raise ValueError(f"{path} holds no LabelMap of Pascal Context: {error!r}") from error
     if label.ndim != 2 or label.min() < 0 or label.max() > 459:
         raise ValueError(f"{path} has labels beyond 0 to 459, or more than one channel")
@@ -130,34 +130,8 @@ def find(voc: Path, labels: Path, output: Path, split: str, part: bool) -> list[
     return found
 
 
-def prepare(arguments: argparse.Namespace) -> None:
-    """Make and check images and labels, and print what there is."""
-    output = arguments.output or Path(datasets_root()) / FOLDER
-    names = next(
-        (p for p in (arguments.labels, arguments.labels.parent) if (p / "labels.txt").is_file()),
-        None,
-    )
-    if names is not None:
-        check_release(names / "labels.txt")
-    for split, count in IMAGES.items():
-        found = find(arguments.voc, arguments.labels, output, split, arguments.partial)
-        check_count(f"the {split} split", len(found), count, arguments.partial)
-        for image, _, copy, _ in found:
-            if not is_current(copy, image) or copy.is_symlink() != arguments.link:
-                with replacing(copy, image) as temporary:
-                    if arguments.link:
-                        temporary.symlink_to(image.resolve())
-                    else:
-                        shutil.copyfile(image, temporary)
-        items = [Conversion(copy, label, annot) for _, label, copy, annot in found]
-        mat = bool(items) and items[0].source.suffix == ".mat"
-        read = read_mat if mat else partial(read_png, table=table_of(arguments.names))
-        run(split, items, read, num_classes=len(CLASSES), void=VOID, workers=arguments.workers)
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = make_parser(__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of :func:`prepare`."""
     parser.add_argument(
         "voc", metavar="VOC2010", type=Path, help="has JPEGImages/ and ImageSets/Main/"
     )
@@ -177,11 +151,25 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         help=f"the dataset's folder (default: $DETECTRON2_DATASETS/{FOLDER})",
     )
-    parser.add_argument(
-        "--link", action="store_true", help="link to the images instead of copying them"
+    add_link_argument(parser)
+    add_run_arguments(parser)
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Make and check images and labels, and print what there is."""
+    output = arguments.output or Path(datasets_root()) / FOLDER
+    names = next(
+        (p for p in (arguments.labels, arguments.labels.parent) if (p / "labels.txt").is_file()),
+        None,
     )
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    main(prepare, parse())
+    if names is not None:
+        check_release(names / "labels.txt")
+    for split, count in IMAGES.items():
+        found = find(arguments.voc, arguments.labels, output, split, arguments.partial)
+        check_count(f"the {split} split", len(found), count, arguments.partial)
+        for image, _, copy, _ in found:
+            copy_image(image, copy, arguments.link)
+        items = [Conversion(copy, label, annot) for _, label, copy, annot in found]
+        mat = bool(items) and items[0].source.suffix == ".mat"
+        read = read_mat if mat else partial(read_png, table=table_of(arguments.names))
+        run(split, items, read, num_classes=len(CLASSES), void=VOID, workers=arguments.workers)

@@ -1,9 +1,6 @@
 """Draw the street scenes of `make demo`, with semantic, instance and panoptic truth.
 
-    python datasets/prepare_scenes.py [--output DIR] [--train N] [--val N] [--size HxW]
-
-Nothing is downloaded, and every run draws the same images. Into DIR, by default
-`$DETECTRON2_DATASETS/scenes`, go
+Nothing is downloaded, and every run draws the same images. Written into DIR are
 
     images/{train,val}/NAME.jpg
     labels/{train,val}/NAME.png           semantic labels of all classes, 255 for void
@@ -30,7 +27,7 @@ from pycocotools import mask as mask_api
 
 from srnet.data.datasets.root import datasets_root
 from srnet.data.datasets.scenes import CLASSES, NUM_THINGS, SPLITS, VOID
-from srnet.data.prepare.conversion import main, replacing_folder
+from srnet.data.prepare.conversion import replacing_folder
 from srnet.data.prepare.scenes_street import STUFF, THINGS, draw_scene
 
 from . import coco_annotations as coco
@@ -162,6 +159,32 @@ def is_made(output: Path, wanted: dict) -> bool:
     return json.loads((output / STAMP).read_text()) == wanted
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of :func:`prepare`."""
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path(datasets_root()) / "scenes",
+        metavar="DIR",
+        help="the dataset's folder (default: $DETECTRON2_DATASETS/scenes)",
+    )
+    for split, count, what in (("train", 200, "training"), ("val", 40, "validation")):
+        parser.add_argument(
+            f"--{split}",
+            type=positive,
+            default=count,
+            metavar="N",
+            help=f"number of {what} images (default: %(default)s)",
+        )
+    parser.add_argument(
+        "--size",
+        type=image_size,
+        default=(192, 256),
+        metavar="HxW",
+        help="height and width of the images in pixels (default: 192x256)",
+    )
+
+
 def prepare(arguments: argparse.Namespace) -> None:
     """Make the dataset unless it is there."""
     output, wanted = arguments.output.resolve(), fingerprint(arguments)
@@ -190,22 +213,3 @@ def positive(text: str) -> int:
     if not (text.isdigit() and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return int(text)
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    output = Path(datasets_root()) / "scenes"
-    parser.add_argument("--output", type=Path, default=output, metavar="DIR")
-    parser.add_argument("--train", type=positive, default=200, metavar="N", help="200")
-    parser.add_argument("--val", type=positive, default=40, metavar="N", help="40")
-    parser.add_argument(
-        "--size", type=image_size, default=(192, 256), metavar="HxW", help="192x256"
-    )
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    main(prepare, parse())

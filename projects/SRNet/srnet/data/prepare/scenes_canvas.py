@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 SAMPLES = 3  # a pixel is the average of SAMPLES x SAMPLES points
 GROUND_Z = 1.0  # the nearest ground that is drawn, metres
@@ -44,10 +45,12 @@ class Lighting:
     visibility: float
 
 
-def disc(at=(0.0, 0.0), radius: float = 1.0, corners: int = 20, turn: float = 0.0) -> np.ndarray:
+def disc(
+    at: ArrayLike = (0.0, 0.0), radius: float = 1.0, corners: int = 20, turn: float = 0.0
+) -> np.ndarray:
     """The outline (corners, 2) of a disc or, with few corners, of a regular polygon."""
     angle = turn + np.arange(corners) * (2 * np.pi / corners)
-    return radius * np.column_stack([np.cos(angle), np.sin(angle)]) + at
+    return radius * np.column_stack([np.cos(angle), np.sin(angle)]) + np.asarray(at)
 
 
 def box(x1: float, y1: float, x2: float, y2: float) -> np.ndarray:
@@ -103,7 +106,7 @@ class Canvas:
         self.segments.append(name)
         return len(self.segments)
 
-    def project(self, places) -> np.ndarray:
+    def project(self, places: ArrayLike) -> np.ndarray:
         """Map places (n, 3) to points (n, 2) of the canvas, column and row."""
         x, y, z = np.asarray(places, np.float64).T
         points = np.empty((len(x), 2))
@@ -111,29 +114,51 @@ class Canvas:
         points[:, 1] = self.horizon + self.focal * (self.camera - y) / z
         return points
 
-    def paint(self, points, colour, segment: int, depth: float = 0.0, glow: float = 0.0) -> None:
+    def paint(
+        self,
+        points: np.ndarray,
+        colour: ArrayLike,
+        segment: int,
+        depth: float = 0.0,
+        glow: float = 0.0,
+    ) -> None:
         """Fill a polygon of points (n, 2) that stands `depth` metres away."""
         haze = 1 - np.exp(-depth / self.lighting.visibility)
         # The haze is lit already; finish() lights everything.
         faded = self.lighting.haze / np.maximum(self.lighting.light, 0.3)
-        colour = tuple((np.asarray(colour) * (1 - haze) + faded * haze).tolist())
-        fixed = np.clip(points * 16, -6e5, 6e5).round().astype(np.int32)[None]
-        cv2.fillPoly(self.colour, fixed, colour, shift=4)
-        cv2.fillPoly(self.glow, fixed, float(glow), shift=4)
-        cv2.fillPoly(self.shade, fixed, 1.0, shift=4)
-        cv2.fillPoly(self.ids, fixed, segment, shift=4)
+        hazy = tuple((np.asarray(colour) * (1 - haze) + faded * haze).tolist())
+        fixed = [np.clip(points * 16, -6e5, 6e5).round().astype(np.int32)]
+        cv2.fillPoly(self.colour, fixed, hazy, shift=4)
+        cv2.fillPoly(self.glow, fixed, (glow,), shift=4)
+        cv2.fillPoly(self.shade, fixed, (1.0,), shift=4)
+        cv2.fillPoly(self.ids, fixed, (segment,), shift=4)
 
-    def surface(self, places, colour, segment: int, depth: float, glow: float = 0.0) -> None:
+    def surface(
+        self,
+        places: ArrayLike,
+        colour: ArrayLike,
+        segment: int,
+        depth: float,
+        glow: float = 0.0,
+    ) -> None:
         """Fill a polygon of places (n, 3)."""
         self.paint(self.project(places), colour, segment, depth, glow)
 
-    def upright(self, x: float, z: float, outline, colour, segment: int, glow: float = 0.0) -> None:
+    def upright(
+        self,
+        x: float,
+        z: float,
+        outline: ArrayLike,
+        colour: ArrayLike,
+        segment: int,
+        glow: float = 0.0,
+    ) -> None:
         """Fill an outline [(x, y)] in metres that stands across the street at (x, z)."""
-        outline = np.asarray(outline, np.float64)
-        places = np.column_stack([outline[:, 0] + x, outline[:, 1], np.full(len(outline), z)])
+        corners = np.asarray(outline, np.float64)
+        places = np.column_stack([corners[:, 0] + x, corners[:, 1], np.full(len(corners), z)])
         self.surface(places, colour, segment, z, glow)
 
-    def ground(self, half_width: float, colour, segment: int) -> None:
+    def ground(self, half_width: float, colour: ArrayLike, segment: int) -> None:
         """Fill the ground up to `half_width` on both sides, in strips that fade into the haze."""
         for far in (200, 90, 50, 30, 18, 11, 6):
             strip = box(-half_width, GROUND_Z, half_width, far)
@@ -142,9 +167,9 @@ class Canvas:
 
     def shadow(self, x: float, z: float, width: float, length: float) -> None:
         """Darken the ground around (x, z)."""
-        ring = disc() * (width / 2, length / 2) + (x, z)
+        ring = disc() * np.array((width / 2, length / 2)) + (x, z)
         points = self.project(np.column_stack([ring[:, 0], np.zeros(len(ring)), ring[:, 1]]))
-        cv2.fillPoly(self.shade, (points * 16).round().astype(np.int32)[None], 0.55, shift=4)
+        cv2.fillPoly(self.shade, [(points * 16).round().astype(np.int32)], (0.55,), shift=4)
 
     def noise(self, cell: float, size: tuple[int, int], stretch: float = 1.0) -> np.ndarray:
         """Smooth noise of about unit variance, of `size` (columns, rows).

@@ -9,6 +9,7 @@ on shape, on place and on the whole scene.
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from srnet.data.prepare.scenes_canvas import Canvas, Lighting, Scene, box, disc
 
@@ -178,7 +179,7 @@ class Street:
         return items
 
     @staticmethod
-    def _later(draw: Callable, *arguments) -> Callable[[], None]:
+    def _later(draw: Callable, *arguments: float) -> Callable[[], None]:
         return lambda: draw(*arguments)
 
     def house(self, side: int, z: float, length: float) -> None:
@@ -271,9 +272,8 @@ class Street:
         cabin = [(-1.6, 0.95), (1.1, 0.95), (0.4, top), (-1.1, top)]
         rear = [(-1.35, 0.98), (-0.3, 0.98), (-0.3, top - 0.1), (-1.0, top - 0.1)]
         front = [(-0.2, 0.98), (0.9, 0.98), (0.32, top - 0.1), (-0.2, top - 0.1)]
-        for part, colour in zip(
-            (body, cabin, rear, front), (paint, paint, *[(0.2, 0.25, 0.31)] * 2), strict=True
-        ):
+        glass = np.array((0.2, 0.25, 0.31))
+        for part, colour in ((body, paint), (cabin, paint), (rear, glass), (front, glass)):
             canvas.upright(x, z, np.array(part) * flip, colour, car)
         for wheel in (-1.3, 1.3):
             canvas.upright(x, z, disc((wheel, 0.36), 0.36), [0.08] * 3, car)
@@ -287,7 +287,7 @@ class Street:
         canvas.shadow(x, z, 0.9, 0.7)
         torso = [(-0.2, 0.8), (0.2, 0.8), (0.27, 1.38), (0.16, 1.5), (-0.16, 1.5), (-0.27, 1.38)]
         arm = np.array([(0.24, 1.42), (0.14, 1.36), (0.3, 0.85), (0.4, 0.9)])
-        parts = [
+        parts: list[tuple[ArrayLike, np.ndarray]] = [
             ([(-0.17, 0.9), (0.17, 0.9), (foot + 0.09, 0), (foot - 0.09, 0)], trousers)
             for foot in (-step, step)
         ]

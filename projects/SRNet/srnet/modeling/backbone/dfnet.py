@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
@@ -66,7 +68,7 @@ class DFNet(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Map an image (N, 3, H, W) to a dict of the features asked for."""
         outputs = {"stem": self.stem(x)}
         x = outputs["stem"]
@@ -75,7 +77,7 @@ class DFNet(Backbone):
             outputs[name] = x
         return {name: outputs[name] for name in self._shapes}
 
-    def output_shape(self):
+    def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each feature that is returned."""
         return self._shapes
 
@@ -87,19 +89,28 @@ class Residual(nn.Identity):
 class DFNetBlock(BasicBlock):
     """torchvision's block, with a place for a gate on its residual branch."""
 
-    def __init__(self, in_channels, channels, stride, shortcut, norm_layer):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        shortcut: nn.Module | None,
+        norm_layer: Callable[[int], nn.Module],
+    ):
         super().__init__(in_channels, channels, stride, shortcut, norm_layer=norm_layer)
         self.out_channels = channels
         self.residual = Residual()
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, in_channels, H, W) to (N, channels, H / stride, W / stride)."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.residual(self.bn2(self.conv2(out)))
         return self.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
-def _block(in_channels: int, channels: int, stride: int, norm) -> DFNetBlock:
+def _block(
+    in_channels: int, channels: int, stride: int, norm: Callable[[int], nn.Module]
+) -> DFNetBlock:
     shortcut = None
     if stride != 1 or in_channels != channels:
         shortcut = nn.Sequential(
@@ -109,7 +120,7 @@ def _block(in_channels: int, channels: int, stride: int, norm) -> DFNetBlock:
 
 
 @BACKBONE_REGISTRY.register()
-def build_dfnet_backbone(cfg, input_shape: ShapeSpec) -> DFNet:
+def build_dfnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> DFNet:
     """Build the DFNet of `MODEL.DFNET`."""
     variant = cfg.MODEL.DFNET.VARIANT
     if variant not in VARIANTS:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
@@ -54,23 +56,23 @@ class PreActivationBlock(nn.Module):
         self.shortcut = None
         if stride != 1 or in_channels != channels[-1]:
             self.shortcut = nn.Conv2d(in_channels, channels[-1], 1, stride=stride, bias=False)
-        three = {"kernel_size": 3, "padding": dilation, "dilation": dilation, "bias": False}
+        conv3x3 = partial(nn.Conv2d, kernel_size=3, padding=dilation, dilation=dilation, bias=False)
         first, second = channels[:2]
         if len(channels) == 2:
-            self.conv1 = nn.Conv2d(in_channels, first, stride=stride, **three)
+            self.conv1 = conv3x3(in_channels, first, stride=stride)
             self.norm2 = norm(first)
-            self.conv2 = nn.Conv2d(first, second, **three)
+            self.conv2 = conv3x3(first, second)
         else:
             self.conv1 = nn.Conv2d(in_channels, first, 1, bias=False)
             self.norm2 = norm(first)
-            self.conv2 = nn.Conv2d(first, second, stride=stride, **three)
+            self.conv2 = conv3x3(first, second, stride=stride)
             self.norm3 = norm(second)
             self.conv3 = nn.Conv2d(second, channels[2], 1, bias=False)
         self.dropout = nn.Dropout(dropout)
         self.relu = nn.ReLU(inplace=True)
         self.is_bottleneck = len(channels) == 3
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, in_channels, H, W) to (N, channels[-1], H / stride, W / stride)."""
         y = self.relu(self.norm1(x))
         shortcut = x if self.shortcut is None else self.shortcut(y)
@@ -133,7 +135,7 @@ class WiderResNet38(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Map an image (N, 3, H, W) to a dict of the features asked for."""
         outputs = {}
         x = self.mod1(x)
@@ -145,13 +147,13 @@ class WiderResNet38(Backbone):
             outputs["mod7"] = self.norm_out(x)
         return outputs
 
-    def output_shape(self):
+    def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each feature that is returned."""
         return self._shapes
 
 
 @BACKBONE_REGISTRY.register()
-def build_wider_resnet_backbone(cfg, input_shape: ShapeSpec) -> WiderResNet38:
+def build_wider_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> WiderResNet38:
     """Build the Wider-ResNet-38 of `MODEL.WIDER_RESNET`."""
     backbone = WiderResNet38(
         norm=partial(get_norm, cfg.MODEL.WIDER_RESNET.NORM),

@@ -1,8 +1,10 @@
 """The meta-architecture of the semantic models."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, SemanticSegmentor
 from detectron2.structures import ImageList
 
@@ -25,12 +27,12 @@ class SRSemanticSegmentor(SemanticSegmentor):
     """
 
     @configurable
-    def __init__(self, *, inference: dict | None = None, **arguments):
+    def __init__(self, *, inference: dict | None = None, **arguments: Any):
         super().__init__(**arguments)
         self.inference = SemanticInference(self.logits, **(inference or {}))
 
     @classmethod
-    def from_config(cls, cfg):
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Build backbone and head, fit for the device."""
         arguments = super().from_config(cfg)
         arguments["inference"] = SemanticInference.arguments(cfg)
@@ -46,7 +48,9 @@ class SRSemanticSegmentor(SemanticSegmentor):
         logits, _ = self.sem_seg_head(self.backbone(images))
         return resize_map(logits, images.shape[-2:])[..., :height, :width]
 
-    def forward(self, batched_inputs: list[dict]):
+    def forward(
+        self, batched_inputs: list[dict]
+    ) -> dict[str, torch.Tensor] | list[dict[str, torch.Tensor]]:
         """Compute losses in training, predictions otherwise.
 
         Args:
@@ -62,9 +66,10 @@ class SRSemanticSegmentor(SemanticSegmentor):
             (x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs
         ]
         if self.training:
-            targets = [x["sem_seg"].to(self.device) for x in batched_inputs]
-            targets = self._batch(targets, self.sem_seg_head.ignore_value)
-            return self.sem_seg_head(self.backbone(self._batch(images, 0.0)), targets)[1]
+            labels = [x["sem_seg"].to(self.device) for x in batched_inputs]
+            targets = self._batch(labels, self.sem_seg_head.ignore_value)
+            _, losses = self.sem_seg_head(self.backbone(self._batch(images, 0.0)), targets)
+            return losses
         results = []
         for image, x in zip(images, batched_inputs, strict=True):
             size = x.get("height", image.shape[-2]), x.get("width", image.shape[-1])

@@ -1,0 +1,15 @@
+"""Measure times and memory on this machine. What is compared is measured in turns."""
+
+from srnet.cli.arguments import Command, command_in
+
+COMMANDS = {
+    "latency": "Latency and FPS of a model, or of two",
+    "modules": "Time and memory of the context modules: Fig. 5(a)",
+    "sliding": "Sliding windows, ours and the plain loop of published code",
+    "loading": "Images a second that one core reads, ours and torchvision's",
+}
+
+
+def find(name: str) -> Command:
+    """The subcommand of a name in `COMMANDS`."""
+    return command_in(f"{__name__}.{name}")

@@ -1,0 +1,61 @@
+r"""Measure the latency and FPS of a model, or of two in turns.
+
+The time is from a normalised image on the device to logits of its size there; for detectors and
+panoptic models, from an image to its results; with --train, of a training step. Two models run in
+turns, so that other load meets both alike, and have the same weights where they can.
+
+Example:
+  srnet benchmark latency --config-file Cityscapes-SemanticSegmentation/dfnet_v1.yaml \
+      --compare Cityscapes-SemanticSegmentation/dfnet_v1_SR.yaml --size 1024x2048
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from srnet.cli.arguments import add_config, add_device, add_size, at_least, choose_device
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `srnet benchmark latency`."""
+    add_config(parser)
+    parser.add_argument("--compare", metavar="CONFIG", help="a second model, measured in turns")
+    add_size(parser, default="1024x2048", help="size of the image")
+    parser.add_argument(
+        "--batch", type=at_least(1), default=1, metavar="N", help="images in a batch (default: 1)"
+    )
+    parser.add_argument(
+        "--half", action="store_true", help="weights and maps in fp16 (on a CPU bf16)"
+    )
+    parser.add_argument(
+        "--channels-last",
+        action=argparse.BooleanOptionalAction,
+        help="memory format (default: MODEL.CHANNELS_LAST of the config)",
+    )
+    parser.add_argument("--compile", action="store_true", help="use torch.compile")
+    parser.add_argument("--train", action="store_true", help="measure training steps")
+    parser.add_argument(
+        "--warmup", type=at_least(0), default=10, metavar="N", help="runs before (default: 10)"
+    )
+    parser.add_argument(
+        "--repeats", type=at_least(1), default=50, metavar="N", help="timed runs (default: 50)"
+    )
+    add_device(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all times (s) to FILE")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and print a table."""
+    from srnet import get_cfg
+    from srnet.analysis.latency import compare, describe, time_models
+
+    device = choose_device(args)
+    names = [args.config_file, *([args.compare] if args.compare else [])]
+    cfgs = {name: get_cfg(name, ["MODEL.WEIGHTS", "", *args.opts]) for name in names}
+    how = {"size": args.size, "batch": args.batch, "half": args.half, "train": args.train}
+    how |= {"compiled": args.compile, "device": device, "repeats": args.repeats}
+    times = time_models(cfgs, channels_last=args.channels_last, warmup=args.warmup, **how)
+    print(describe(**how))
+    print(compare(times, args.batch))
+    if args.json:
+        args.json.write_text(json.dumps(times, indent=1))

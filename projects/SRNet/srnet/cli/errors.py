@@ -1,0 +1,100 @@
+"""Errors as one line: what is the user's to mend, told without a traceback."""
+
+import ast
+import builtins
+import os
+import re
+import sys
+from collections.abc import Callable
+
+from .arguments import nearest
+
+INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
+
+# What this project and Detectron2 raise for input that is missing, broken or contradictory.
+# RuntimeError is what loading a checkpoint raises; it may also come from PyTorch.
+EXPECTED = (OSError, ValueError, FloatingPointError, RuntimeError)
+# Of KeyError and AssertionError, only what yacs and the registries raise for a config.
+UNKNOWN_KEY = re.compile(r"Non-existent (?:config )?key: (\S+)")
+OF_CONFIG = re.compile(r"Override list has odd length|No object named|is not registered")
+# Processes of a training and workers of a loader hand their traceback to their parent as text.
+TRACEBACK = "Traceback (most recent call last)"
+OF_CHILD = re.compile(r"^(?P<type>\w+): (?P<text>.*)", re.MULTILINE | re.DOTALL)
+
+
+def report(program: str, run: Callable[[], object], *, traceback: bool = False) -> int:
+    """Run a command and tell expected errors in one line.
+
+    Args:
+        program: the name that the line starts with.
+        run: the command.
+        traceback: raise errors with their traceback.
+
+    Returns:
+        The exit status: 0, 1 after an error, 130 after Ctrl-C or when the reader of a pipe left.
+
+    Raises:
+        Exception: one that is no expected error, or any with `traceback`.
+    """
+    try:
+        try:
+            run()
+        finally:
+            sys.stdout.flush()  # here, so that the error of a closed pipe is met below
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes standard output once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERRUPTED
+    except Exception as error:
+        text = None if traceback else explain(error)
+        if text is None:
+            raise
+        print(f"{program}: error: {' '.join(text.split())}", file=sys.stderr)
+        return 1
+
+
+def explain(error: Exception) -> str | None:
+    """The message of an expected error; None for any other error."""
+    # A KeyError prints its message in quotes.
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if TRACEBACK in text:
+        return _explain_child(text)
+    if isinstance(error, KeyError | AssertionError):
+        key = UNKNOWN_KEY.search(text)
+        if key:
+            return f"there is no config key {key[1]}{nearest(key[1], config_keys())}"
+        return text if OF_CONFIG.search(text) else None
+    if type(error).__module__.split(".")[0] == "yaml":
+        return f"a config file is not valid YAML: {text}"
+    if isinstance(error, RuntimeError):
+        return f"{text} (--traceback shows where)"
+    return (text or repr(error)) if isinstance(error, EXPECTED) else None
+
+
+def _explain_child(text: str) -> str | None:
+    """The message of the error that ended a child process, from the traceback it left."""
+    last = list(OF_CHILD.finditer(text.rpartition(TRACEBACK)[2]))
+    if not last:
+        return None
+    kind, message = getattr(builtins, last[0]["type"], None), last[0]["text"].strip()
+    if not (isinstance(kind, type) and issubclass(kind, Exception)):
+        return None
+    if issubclass(kind, KeyError):
+        message = ast.literal_eval(message)
+    return explain(kind(message))
+
+
+def config_keys() -> list[str]:
+    """All config keys, as MODEL.CONTEXT.NAME."""
+    from srnet import get_cfg
+
+    def walk(node: dict, prefix: str) -> list[str]:
+        keys: list[str] = []
+        for name, value in node.items():
+            keys += walk(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+        return keys
+
+    return walk(get_cfg(), "")

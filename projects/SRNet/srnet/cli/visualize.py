@@ -1,0 +1,62 @@
+r"""Draw what a model predicts beside the image and its truth.
+
+Draws N images spread evenly over a dataset, or the given files (image and prediction): one PNG for
+each, and sheet.png with all of them.
+
+Examples:
+  srnet visualize --config-file CamVid-SemanticSegmentation/dfnet_v1_SR.yaml --num 6 \
+      MODEL.WEIGHTS model_final.pth
+  srnet visualize --config-file my.yaml --input a.jpg b.jpg MODEL.WEIGHTS model_final.pth
+"""
+
+import argparse
+
+from .arguments import add_config, at_least
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `srnet visualize`."""
+    add_config(parser)
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        default="",
+        help="a registered dataset (default: the first in DATASETS.TEST)",
+    )
+    parser.add_argument(
+        "--num", type=at_least(1), default=8, metavar="N", help="images of the dataset (default: 8)"
+    )
+    parser.add_argument(
+        "--input", nargs="+", default=[], metavar="IMAGE", help="draw these files, without truth"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help="folder for the pictures (default: OUTPUT_DIR/visualize)"
+    )
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=0.5,
+        metavar="SCORE",
+        help="draw instances from this score on (default: 0.5)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw, and print where the pictures are."""
+    import os
+
+    from detectron2.utils.logger import setup_logger
+
+    from srnet import get_cfg
+    from srnet.visualization.visualize import visualize
+
+    setup_logger(name="srnet")
+    written = visualize(
+        get_cfg(args.config_file, args.opts),
+        dataset=args.dataset,
+        num=args.num,
+        images=args.input,
+        output=args.output,
+        min_score=args.min_score,
+    )
+    print(f"{len(written) - 1} images in {os.path.dirname(written[-1])}; all in {written[-1]}")

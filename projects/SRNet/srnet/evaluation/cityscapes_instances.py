@@ -1,0 +1,78 @@
+"""The official evaluation of Cityscapes' instances, without files in the working directory."""
+
+import copy
+import glob
+import os
+from collections import OrderedDict
+
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import CityscapesInstanceEvaluator
+from detectron2.utils import comm
+
+from srnet.data.datasets.cityscapes_scripts import provide_cityscapesscripts
+
+
+class CityscapesInstances(CityscapesInstanceEvaluator):
+    """Detectron2's evaluator, with cityscapesscripts called step by step.
+
+    `evaluateImgLists` of cityscapesscripts (2.3.0), which Detectron2 (0.6) calls, writes
+    `matches.json` into the working directory whatever its arguments are. So :meth:`evaluate` calls
+    the functions that it consists of.
+
+    Args:
+        dataset_name: a registered dataset with the metadata `thing_classes` and `gt_dir`.
+        allow_missing: leave out images without a prediction; they are an error otherwise.
+
+    Raises:
+        FileNotFoundError: `gt_dir` has no `instanceIds` images.
+    """
+
+    def __init__(self, dataset_name: str, allow_missing: bool = False):
+        provide_cityscapesscripts()
+        super().__init__(dataset_name)
+        self._allow_missing = allow_missing
+        folder = MetadataCatalog.get(dataset_name).gt_dir
+        self._targets = sorted(glob.glob(os.path.join(folder, "*", "*_gtFine_instanceIds.png")))
+        if not self._targets:
+            raise FileNotFoundError(
+                f"{folder} has no CITY/*_gtFine_instanceIds.png, and the official evaluation needs "
+                "them: unzip gtFine_trainvaltest.zip again"
+            )
+
+    def evaluate(self) -> OrderedDict | None:
+        """Return {"segm": {"AP", "AP50"}} in percent on the main process, None on the others."""
+        comm.synchronize()
+        if comm.get_rank() > 0:
+            return None
+        import cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling as official
+
+        arguments = copy.copy(official.args)
+        arguments.predictionPath, arguments.predictionWalk = os.path.abspath(self._temp_dir), None
+        arguments.gtInstancesFile = os.path.join(self._temp_dir, "gtInstances.json")
+        arguments.JSONOutput = arguments.colorized = False
+        arguments.quiet = True
+        try:
+            targets = self._targets
+            if self._allow_missing:
+                targets = [path for path in targets if os.path.isfile(self._prediction(path))]
+            predictions = [official.getPrediction(path, arguments) for path in targets]
+            official.setInstanceLabels(arguments)
+            truth = official.getGtInstances(targets, arguments)
+            matches = official.matchGtWithPreds(predictions, targets, truth, arguments)
+            averages = official.computeAverages(
+                official.evaluateMatches(matches, arguments), arguments
+            )
+        except SystemExit as error:  # how cityscapesscripts reports an error it has printed
+            raise RuntimeError(
+                "cityscapesscripts stopped; its message is on standard output"
+            ) from error
+        finally:
+            self._working_dir.cleanup()
+        official.printResults(averages, arguments)
+        result = {"AP": averages["allAp"] * 100, "AP50": averages["allAp50%"] * 100}
+        return OrderedDict(segm=result)
+
+    def _prediction(self, target: str) -> str:
+        """The file that `process` writes for the image of a target."""
+        stem = os.path.basename(target).removesuffix("_gtFine_instanceIds.png")
+        return os.path.join(self._temp_dir, f"{stem}_leftImg8bit_pred.txt")

@@ -1,0 +1,192 @@
+"""Any convolutional network of timm as a backbone (Wightman, PyTorch Image Models).
+
+timm is an optional dependency: ``pip install srnet[timm]``.
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
+from torch import nn
+
+from srnet.extras import require_extra
+
+from ..build import fit_to_device
+from ..context import build_context, context_channels
+
+# A map is named by its stride, as Detectron2's ResNets name theirs.
+STRIDES = {"stem": 2, "res2": 4, "res3": 8, "res4": 16, "res5": 32}
+
+
+class TimmBackbone(Backbone):
+    """The feature maps of a timm network, and context modules after chosen stages.
+
+    The network is timm's own with ``features_only``; its parameters are named ``body.`` and timm's
+    names. A context module is the last part of its stage, with ``context`` in its name.
+
+    Args:
+        body: a timm network made with ``features_only=True`` whose stages run one after another.
+        out_features: which of "stem", "res2" to "res5" (strides 2, 4 to 32) to return.
+        context: makes a context module from its channels; None for none.
+        context_stages: the stages with a context module.
+        freeze_at: freezes as many stages, the stem first, as Detectron2's `FREEZE_AT`; their batch
+            norms keep their statistics.
+
+    Raises:
+        ValueError: an unknown or doubled stride, a stage that the network does not have, or a
+            context module that changes the number of channels.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        *,
+        out_features: Sequence[str],
+        context: Callable[[int], nn.Module] | None = None,
+        context_stages: Sequence[str] = (),
+        freeze_at: int = 0,
+    ):
+        super().__init__()
+        self._frozen_norms: list[nn.Module] = []
+        self.body = body
+        info = body.feature_info
+        strides = dict(zip(info.reduction(), info.channels(), strict=True))
+        if len(strides) != len(info.reduction()):
+            raise ValueError(
+                f"MODEL.TIMM.NAME: the network's maps have the strides {info.reduction()}, and a "
+                "backbone needs a stride of its own for each; choose a network with stages"
+            )
+        self._names = [name for name, stride in STRIDES.items() if stride in strides]
+        shapes = {
+            n: ShapeSpec(channels=strides[STRIDES[n]], stride=STRIDES[n]) for n in self._names
+        }
+        for key, chosen in (
+            ("MODEL.TIMM.OUT_FEATURES", out_features),
+            ("MODEL.CONTEXT.STAGES", context_stages),
+        ):
+            unknown = [name for name in chosen if name not in shapes]
+            if unknown:
+                raise ValueError(f"{key}={list(chosen)}: choose from {', '.join(shapes)}")
+        self._shapes = {name: shapes[name] for name in self._names if name in out_features}
+        places = dict(zip(info.reduction(), info.module_name(), strict=True))
+        modules = {name for name, _ in body.named_modules()}
+        self._places = {}
+        for name, shape in shapes.items():
+            place = places[shape.stride]
+            # timm flattens sequences of some networks: stages.0 becomes stages_0.
+            self._places[name] = place if place in modules else place.replace(".", "_")
+        if context is not None:
+            with torch.random.fork_rng(devices=[]):
+                for stage in context_stages:
+                    self._append(stage, context(shapes[stage].channels), shapes[stage].channels)
+        self._frozen_norms = self._freeze(freeze_at)
+        self.train(self.training)
+
+    def _append(self, stage: str, module: nn.Module, channels: int) -> None:
+        """Let a stage end with a context module."""
+        if context_channels(module, channels) != channels:
+            raise ValueError(
+                f"MODEL.CONTEXT: {type(module).__name__} changes the number of channels, so it "
+                "cannot stand in a backbone"
+            )
+        sequence = self.body.get_submodule(self._places[stage])
+        if not isinstance(sequence, nn.Sequential):
+            raise ValueError(
+                f"MODEL.CONTEXT.STAGES: the stage {stage} of this network is a "
+                f"{type(sequence).__name__}, and only a torch.nn.Sequential can take a module; "
+                "leave STAGES empty and put the context into the head"
+            )
+        sequence.add_module("context", module)
+
+    def _freeze(self, freeze_at: int) -> list[nn.Module]:
+        """Freeze the first stages; return their batch norms."""
+        names = list(STRIDES)
+        if not 0 <= freeze_at <= len(names):
+            raise ValueError(f"MODEL.BACKBONE.FREEZE_AT={freeze_at} must be 0 to {len(names)}")
+        if freeze_at == 0 or names[freeze_at - 1] not in self._places:
+            return []
+        place = self._places[names[freeze_at - 1]]
+        modules = list(dict(self.body.named_modules()))
+        end = max(i for i, name in enumerate(modules) if f"{name}.".startswith(f"{place}."))
+        norms = []
+        for name in modules[: end + 1]:
+            if ".context" in name:
+                continue  # it is new, and there is nothing in it to keep
+            module = self.body.get_submodule(name)
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad = False
+            if isinstance(module, nn.BatchNorm2d):
+                norms.append(module)
+        return norms
+
+    def train(self, mode: bool = True) -> "TimmBackbone":
+        """Set the mode; frozen batch norms keep their statistics."""
+        super().train(mode)
+        for norm in self._frozen_norms:
+            norm.eval()
+        return self
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Map an image (N, 3, H, W) to a dict of the features asked for."""
+        maps = dict(zip(self._names, self.body(x), strict=True))
+        return {name: maps[name] for name in self._shapes}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of each feature that is returned."""
+        return self._shapes
+
+
+def create_timm_model(name: str, **arguments: Any) -> nn.Module:
+    """Create a network of timm with its feature maps.
+
+    Raises:
+        ModuleNotFoundError: timm is not installed.
+        ValueError: timm has no network of that name; the message lists the nearest.
+    """
+    require_extra("timm", "MODEL.TIMM")
+    import timm
+
+    if not timm.is_model(name):
+        nearest = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
+        raise ValueError(
+            f"MODEL.TIMM.NAME={name!r} is no network of timm {timm.__version__}; the nearest "
+            f"names are {', '.join(nearest) or 'none'}"
+        )
+    return timm.create_model(name, features_only=True, **arguments)
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
+    """Build the network of `MODEL.TIMM` with the modules of `MODEL.CONTEXT`."""
+    node, context = cfg.MODEL.TIMM, cfg.MODEL.CONTEXT
+    body = create_timm_model(node.NAME, in_chans=input_shape.channels)
+    return fit_to_device(
+        cfg,
+        TimmBackbone(
+            body,
+            out_features=node.OUT_FEATURES,
+            context=partial(build_context, context) if context.NAME and context.STAGES else None,
+            context_stages=context.STAGES,
+            freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        ),
+    )
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """Build Detectron2's FPN on :func:`build_timm_backbone`."""
+    fpn = FPN(
+        bottom_up=build_timm_backbone(cfg, input_shape),
+        in_features=cfg.MODEL.FPN.IN_FEATURES,
+        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        top_block=LastLevelMaxPool(),
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )
+    return fit_to_device(cfg, fpn)

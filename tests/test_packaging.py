@@ -1,0 +1,186 @@
+"""The wheel and the sdist: what is in them, and that they work away from the checkout."""
+
+import ast
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+# What packages are called where the import has another name.
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "panopticapi": "panopticapi-lite",
+    "yaml": "pyyaml",
+}
+DETECTRON2 = "detectron2"  # INSTALL.md says why it cannot be a dependency
+
+
+@pytest.fixture(scope="module")
+def source(root, tmp_path_factory):
+    """A copy of the checkout's files, so that building writes nothing into the checkout."""
+    copy = tmp_path_factory.mktemp("source")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (root / name).exists():  # a deleted file is still in the index
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, copy / name, follow_symlinks=False)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def configs(source):
+    folder = source / "projects/SRNet/srnet/model_zoo/configs"
+    return {f"srnet/model_zoo/configs/{f.relative_to(folder)}" for f in folder.rglob("*.yaml")}
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    run_pip("wheel", "--no-build-isolation", "--wheel-dir", folder, source)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def sdist(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sdist")
+    code = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    run([sys.executable, "-c", code, folder], cwd=source)
+    (path,) = folder.glob("*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="module")
+def elsewhere(wheel, tmp_path_factory):
+    """Runs Python in an empty folder with what the wheel installed: elsewhere(*arguments)."""
+    target = tmp_path_factory.mktemp("installed")
+    run_pip("install", "--target", target, wheel)
+    empty = tmp_path_factory.mktemp("empty")
+
+    def python(*arguments):
+        environment = {**os.environ, "PYTHONPATH": str(target)}
+        return run([sys.executable, *arguments], cwd=empty, env=environment)
+
+    python.target = target
+    return python
+
+
+def run(command, **options):
+    result = subprocess.run([str(c) for c in command], capture_output=True, text=True, **options)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    return result.stdout
+
+
+def run_pip(*arguments):
+    options = ["--disable-pip-version-check", "--no-deps", "--no-index"]
+    run([sys.executable, "-m", "pip", *arguments[:1], *options, *arguments[1:]])
+
+
+def test_the_wheel_holds_the_package_alone(wheel, configs, source):
+    names = zipfile.ZipFile(wheel).namelist()
+    files = {name for name in names if ".dist-info/" not in name}
+    assert len(names) == len(set(names))
+    assert {name for name in files if name.endswith(".yaml")} == configs
+    modules = (source / "projects/SRNet").glob("srnet/**/*.py")
+    assert {name for name in files if name.endswith(".py")} == {
+        str(module.relative_to(source / "projects/SRNet")) for module in modules
+    }
+    rest = {name for name in files if not name.endswith((".py", ".yaml"))}
+    assert rest == {"srnet/py.typed", "srnet/data/datasets/imagenet_synsets.txt"}
+
+
+def test_the_wheel_installs_the_command(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+    entries = configparser.ConfigParser()
+    entries.read_string(archive.read(name).decode())
+    assert dict(entries["console_scripts"]) == {"srnet": "srnet.cli.main:main"}
+
+
+def test_the_sdist_holds_what_the_wheel_is_built_from(sdist, configs, wheel):
+    with tarfile.open(sdist) as archive:
+        assert not [member.name for member in archive if member.issym()]
+        files = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    inside = {name.removeprefix("projects/SRNet/") for name in files}
+    assert {name for name in inside if name.endswith(".yaml")} == configs
+    built = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert built <= inside
+    assert {"pyproject.toml", "setup.py", "README.md", "LICENSE"} <= files
+    assert not [name for name in files if name.startswith("tests/")]
+
+
+def test_an_installed_wheel_reads_its_configs(elsewhere):
+    code = (
+        "import srnet; print(srnet.__file__)\n"
+        "cfg = srnet.get_cfg('COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_SR_1x.yaml')\n"
+        "print(cfg.MODEL.CONTEXT.NAME)"
+    )
+    place, name = elsewhere("-c", code).splitlines()[-2:]
+    assert place == str(elsewhere.target / "srnet" / "__init__.py")
+    assert name == "sr"
+
+
+def test_an_installed_wheel_has_the_command(elsewhere):
+    if not (elsewhere.target / "srnet" / "__main__.py").exists():
+        pytest.skip("srnet/__main__.py does not exist yet")
+    assert "usage: srnet" in elsewhere("-m", "srnet", "--help")
+
+
+def test_the_version_is_the_packages(wheel, root):
+    code = (root / "projects/SRNet/srnet/__init__.py").read_text()
+    version = re.search(r'^__version__ = "(.+)"', code, re.M)[1]
+    assert wheel.name.startswith(f"srnet-{version}-")
+
+
+def imported_by(folder):
+    """The top-level names that the Python files of a folder import, in functions too."""
+    names = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.partition(".")[0])
+    return names
+
+
+def requirement_name(line):
+    return re.match(r"[\w.-]+", line)[0].lower()
+
+
+def test_the_metadata_name_what_the_package_imports(root):
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    required = {requirement_name(line) for line in project["dependencies"]}
+    optional = {
+        requirement_name(line)
+        for extra, lines in project["optional-dependencies"].items()
+        if extra != "dev"
+        for line in lines
+    }
+    imported = imported_by(root / "projects/SRNet/srnet") - sys.stdlib_module_names
+    imported -= {"srnet", DETECTRON2}
+    found = {DISTRIBUTIONS.get(name, name).lower() for name in imported}
+    assert required <= found <= required | optional
+    # The lock has them all, and what develops the package.
+    everything = required | optional
+    everything |= {requirement_name(n) for n in project["optional-dependencies"]["dev"]}
+    wanted = (root / "requirements/main.in").read_text().lower().splitlines()
+    assert everything <= {requirement_name(line) for line in wanted if line and line[0] != "#"}
