@@ -203,7 +203,7 @@ def second_moments(x: torch.Tensor, *, blocks: int = 4) -> torch.Tensor:
     """
     rows = x.flatten(2)
     step = -(-rows.shape[1] // blocks)
-    parts = []
+    parts: list[torch.Tensor] = []
     for first in range(0, rows.shape[1], step):
         products = rows[:, first : first + step] @ rows[:, first:].transpose(1, 2)
         # Left of the diagonal block: what the blocks above computed, mirrored.

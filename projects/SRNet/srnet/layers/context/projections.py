@@ -18,5 +18,5 @@ def projections(channels: int, reduction: int) -> tuple[nn.Conv2d, nn.Conv2d, nn
     first, second, third = (nn.Conv2d(channels, reduced, 1) for _ in range(3))
     back = nn.Conv2d(reduced, channels, 1)
     nn.init.zeros_(back.weight)
-    nn.init.zeros_(back.bias)
+    nn.init.zeros_(back.bias)  # type: ignore[arg-type]  # it has one
     return first, second, third, back

@@ -28,7 +28,7 @@ def renamed(method: Callable, name: str) -> FunctionType:
     )
 
 
-class ContextAfter:
+class ContextAfter(nn.Module):
     """What the classes of this file share: the context module runs on the output.
 
     A class has `before_context`, the forward method of the class it derives from.
@@ -38,7 +38,7 @@ class ContextAfter:
         context: nn.Module
         before_context: Callable[[torch.Tensor], torch.Tensor]
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C, H, W) as the class it derives from, and add context to that."""
         return self.context(self.before_context(x))
 

@@ -22,7 +22,7 @@ class ContextFPN(FPN):
         arguments: those of Detectron2's FPN.
     """
 
-    _fuse_type: torch.jit.Final[str]  # type: ignore[misc]
+    _fuse_type: torch.jit.Final[str]  # type: ignore[name-defined]
 
     def __init__(self, *, fold: bool | None = None, **arguments):
         super().__init__(**arguments)
@@ -30,7 +30,7 @@ class ContextFPN(FPN):
 
     pyramid = renamed(FPN.forward, "pyramid")
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Map an image (N, 3, H, W) to a dict of maps, "p2" and so on, as Detectron2's FPN."""
         if not torch.jit.is_scripting():  # noqa: SIM102  TorchScript skips what stands under this
             if self.can_fold():
@@ -42,14 +42,16 @@ class ContextFPN(FPN):
         if not is_plain(self.bottom_up, ResNet):
             return False
         stage = getattr(self.bottom_up, self.in_features[-1])
-        if not (is_plain(stage, nn.Sequential) and isinstance(stage[-1], ContextAfter)):
+        if not is_plain(stage, nn.Sequential):
+            return False
+        last = stage[-1]
+        if not (isinstance(last, ContextAfter) and is_plain(last, type(last))):
             return False
         reads_the_map = self.top_block is not None and self.top_block.in_feature in self.in_features
         return (
             not reads_the_map
             and self.in_features[-1] == self.bottom_up.stage_names[-1]
-            and is_plain(stage[-1], type(stage[-1]))
-            and self.context_conv.can_fold(stage[-1].context, self.lateral_convs[0])
+            and self.context_conv.can_fold(last.context, self.lateral_convs[0])
         )
 
     def _folding_pyramid(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
