@@ -38,8 +38,8 @@ class FiniteAMPTrainer(SeededIterations, FiniteLosses, AMPTrainer):
 def advise_after_divergence(
     error: FloatingPointError,
     iteration: int,
-    sound: str | None,
-    broken: Sequence[str],
+    own: Sequence[str],
+    found: Sequence[str],
     weights: str,
 ) -> str:
     """Say where a training diverged and how to go on.
@@ -47,14 +47,18 @@ def advise_after_divergence(
     Args:
         error: what went wrong.
         iteration: when.
-        sound: the last checkpoint of this training whose weights are finite, if there is one.
-        broken: later checkpoints of this training.
+        own: the checkpoints that this training wrote or resumed from and whose weights are finite,
+            the newest first.
+        found: those in the folder, in the order in which a resume tries them.
         weights: `MODEL.WEIGHTS`.
     """
-    if sound and broken:
-        back = f"Remove {', '.join(broken)} (not finite): --resume then continues from {sound}"
-    elif sound:
-        back = f"The last checkpoint is {sound}: --resume continues from it"
+    if own:
+        back = f"The last checkpoint with finite weights is {own[0]}"
+        before = found[: found.index(own[0])] if own[0] in found else []
+        if before:
+            back += f": remove {', '.join(before)}, and --resume continues from it"
+        else:
+            back += ": --resume continues from it"
     else:
         start = f"MODEL.WEIGHTS {weights}" if weights else "random weights"
         back = (
@@ -66,17 +70,3 @@ def advise_after_divergence(
         f"training diverged at iteration {iteration}: {what}. {back}; a smaller SOLVER.BASE_LR, a "
         "longer SOLVER.WARMUP_ITERS or SOLVER.CLIP_GRADIENTS.ENABLED True may help."
     )
-
-
-def inspect_checkpoint(path: str) -> tuple[int | None, bool]:
-    """The iteration of a checkpoint, and whether all its weights are finite.
-
-    Returns:
-        ``(None, False)`` where it cannot be read.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        finite = all(bool(value.isfinite().all()) for value in checkpoint["model"].values())
-        return checkpoint["iteration"], finite
-    except Exception:  # whatever is wrong with the file, it is no advice
-        return None, False

@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import time
 import weakref
 from collections.abc import Iterable
 
@@ -31,7 +30,7 @@ from srnet.evaluation import build_evaluator
 from .accumulation import AccumulatingTrainer
 from .averaging import WeightAverage, share_buffers
 from .checks import check_training
-from .divergence import FiniteAMPTrainer, FiniteTrainer, advise_after_divergence, inspect_checkpoint
+from .divergence import FiniteAMPTrainer, FiniteTrainer, advise_after_divergence
 from .explain import training_errors_explained
 from .learning_rate import scale_learning_rate
 from .lock import check_unlocked, output_dir_locked
@@ -121,7 +120,6 @@ class Trainer(DefaultTrainer):
         self._history: History = {}
         self._signals = StopSignals()
         self._stopping = 0
-        self._built_at = time.time()
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -130,8 +128,9 @@ class Trainer(DefaultTrainer):
         Args:
             resume: whether to continue; where there is no checkpoint `MODEL.WEIGHTS` is loaded.
         """
-        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
-        if self.start_iter:
+        loaded = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if "iteration" in loaded:  # only after a resume
+            self.start_iter = loaded["iteration"] + 1
             batch = self.cfg.SOLVER.IMS_PER_BATCH
             start_at_iteration(self.data_loader, self.start_iter, batch)
 
@@ -154,11 +153,11 @@ class Trainer(DefaultTrainer):
         scaler = getattr(self._trainer, "grad_scaler", None)
         if scaler is not None and not inner.get("grad_scaler"):
             inner["grad_scaler"] = scaler.state_dict()  # that run had no mixed precision
-        # The schedule is the config's, and its state follows from the iteration.
-        hooks = {k: v for k, v in state_dict.get("hooks", {}).items() if k != "LRScheduler"}
+        # The schedule is the config's; only the position in it is the checkpoint's.
+        hooks = dict(state_dict["hooks"])
+        position = hooks.pop("LRScheduler")["last_epoch"]
         super().load_state_dict({**state_dict, "hooks": hooks, "_trainer": inner})
-        self.start_iter = state_dict["iteration"] + 1
-        move_schedule(self.scheduler, min(self.start_iter, self.max_iter))
+        move_schedule(self.scheduler, min(position, self.max_iter))
         self._history = state_dict.get("history", {})
         seed = state_dict.get("seed", self._trainer.seed)
         if self.cfg.SEED < 0 and seed != self._trainer.seed:
@@ -288,22 +287,10 @@ class Trainer(DefaultTrainer):
         try:
             super().run_step()
         except FloatingPointError as error:
-            sound, broken = self._own_checkpoints()
+            own, found = self.checkpointer.written(), self.checkpointer.newest_first()
             raise FloatingPointError(
-                advise_after_divergence(error, self.iter, sound, broken, self.cfg.MODEL.WEIGHTS)
+                advise_after_divergence(error, self.iter, own, found, self.cfg.MODEL.WEIGHTS)
             ) from error
-
-    def _own_checkpoints(self) -> tuple[str | None, list[str]]:
-        """The newest finite checkpoint that this run wrote or was resumed from, and newer ones."""
-        broken: list[str] = []
-        for path in self.checkpointer.newest_first():
-            iteration, finite = inspect_checkpoint(path)
-            resumed = self.start_iter > 0 and iteration == self.start_iter - 1
-            if resumed or os.path.getmtime(path) >= self._built_at:
-                if finite:
-                    return path, broken
-                broken.append(path)
-        return None, broken
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
-from detectron2.layers import ASPP, get_norm
+from detectron2.layers import ASPP, Conv2d, get_norm
 from detectron2.utils.registry import Registry
 from torch import nn
 
+from srnet import layers
 from srnet.layers import (
     CBAM,
     AsymmetricPyramidNonLocal,
@@ -79,6 +81,34 @@ def context_channels(context: nn.Module | None, channels: int) -> int:
     return getattr(context, "out_channels", channels)
 
 
+def fold_choice(context: CfgNode) -> bool | None:
+    """The `fold` of :class:`ContextConv` that `MODEL.CONTEXT.FOLD` names.
+
+    Raises:
+        ValueError: an unknown name; the message lists the known ones.
+    """
+    folds = {"auto": None, "always": True, "never": False}
+    if context.FOLD not in folds:
+        raise ValueError(f"MODEL.CONTEXT.FOLD={context.FOLD!r} is unknown: choose {list(folds)}")
+    return folds[context.FOLD]
+
+
+class ContextConv(layers.ContextConv):
+    """`srnet.layers.ContextConv` that also folds Detectron2's convolutions.
+
+    Those contain what follows them, `norm` and `activation`.
+    """
+
+    conv_types = (nn.Conv2d, Conv2d)
+
+    def after_conv(self, conv: nn.Module, y: torch.Tensor) -> torch.Tensor:
+        """The norm and the activation of a Detectron2 convolution."""
+        if isinstance(conv, Conv2d):
+            y = y if conv.norm is None else conv.norm(y)
+            y = y if conv.activation is None else conv.activation(y)
+        return y
+
+
 def norm_layer(norm: str) -> Callable[[int], nn.Module]:
     """A callable that makes the norm of a Detectron2 name, the identity for "", from channels."""
     return lambda channels: get_norm(norm, channels) if norm else nn.Identity()
@@ -90,10 +120,8 @@ def sr(context: CfgNode, channels: int, norm: str) -> nn.Module:
     norms = {"": None, "LN": nn.LayerNorm}
     if context.NORM not in norms:
         raise ValueError(f"MODEL.CONTEXT.NORM={context.NORM!r} is unknown: choose '' or 'LN'")
-    folds = {"auto": None, "always": True, "never": False}
-    if context.FOLD not in folds:
-        raise ValueError(f"MODEL.CONTEXT.FOLD={context.FOLD!r} is unknown: choose {list(folds)}")
-    module = SqueezeReasoning(
+    fold_choice(context)  # refuses an unknown one also where nothing folds
+    return SqueezeReasoning(
         channels,
         reduction=context.REDUCTION,
         num_nodes=context.NUM_NODES,
@@ -101,8 +129,6 @@ def sr(context: CfgNode, channels: int, norm: str) -> nn.Module:
         reasoning=context.REASONING,
         norm=norms[context.NORM],
     )
-    module.fold = folds[context.FOLD]
-    return module
 
 
 @CONTEXT_REGISTRY.register()
