@@ -7,6 +7,7 @@ whether the run came there at once or was resumed on the way.
 
 from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +16,11 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from .signals import keep_working, signals_blocked
+
+if TYPE_CHECKING:
+    from detectron2.engine import SimpleTrainer as _Trainer
+else:
+    _Trainer = object
 
 # Sets these numbers apart from those of the data, which are drawn from (seed, position).
 _MODEL = 1
@@ -43,7 +49,7 @@ def seed_iteration(device: torch.device, seed: int, iteration: int, rank: int) -
         torch.get_device_module(device).manual_seed(number)
 
 
-class SeededIterations:
+class SeededIterations(_Trainer):
     """Mixed into a Detectron2 trainer: PyTorch's generators are seeded once a batch is there.
 
     `seed` is set by the owner. The workers of the data loader are started so that a stop signal to
@@ -56,7 +62,7 @@ class SeededIterations:
     def _data_loader_iter(self) -> Iterator:
         return _SeededBatches(self)
 
-    def _next_batch(self):
+    def _next_batch(self) -> Any:
         if self._data_loader_iter_obj is None:
             self._start_workers()
         batch = next(super()._data_loader_iter)
@@ -78,5 +84,5 @@ class _SeededBatches(Iterator):
     def __init__(self, trainer: SeededIterations):
         self.trainer = trainer
 
-    def __next__(self):
+    def __next__(self) -> Any:
         return self.trainer._next_batch()

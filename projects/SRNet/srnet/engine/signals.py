@@ -19,7 +19,7 @@ from types import FrameType, TracebackType
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
-from torch.multiprocessing import ProcessExitedException
+from torch.multiprocessing.spawn import ProcessExitedException
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # A terminal, `timeout` or a launcher can deliver one request twice: to the process and its group.
@@ -186,8 +186,9 @@ def stop_signals_passed_on(processes: int) -> Iterator[None]:
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         for child in multiprocessing.active_children():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid, number)
+            if child.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, number)
 
     before = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS}
     try:

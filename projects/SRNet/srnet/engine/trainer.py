@@ -5,6 +5,7 @@ import os
 import signal
 import weakref
 
+from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.hooks import EvalHook
@@ -176,7 +177,7 @@ class Trainer(DefaultTrainer):
         self._metrics = MetricsWriter(os.path.join(folder, "metrics.json"))
         return [CommonMetricPrinter(self.max_iter), self._metrics, TensorboardXWriter(folder)]
 
-    def train(self):
+    def train(self) -> dict | None:
         """Run the training, from `start_iter` on.
 
         Returns:
@@ -307,7 +308,7 @@ class Trainer(DefaultTrainer):
         return build_evaluator(cfg, dataset_name, output_folder)
 
 
-def with_seed(cfg, seed: int):
+def with_seed(cfg: CfgNode, seed: int) -> CfgNode:
     """A frozen copy of a config with another `SEED`."""
     cfg = cfg.clone()
     cfg.defrost()
