@@ -26,6 +26,7 @@ from srnet.layers import (
     SqueezeReasoningGate,
 )
 from srnet.layers.channels import divide_channels
+from srnet.ranges import RANGES, names_in
 
 CONTEXT_REGISTRY = Registry("CONTEXT")
 CONTEXT_REGISTRY.__doc__ = """
@@ -34,6 +35,10 @@ map and the name of the surrounding norm. It returns a module that maps (N, C, H
 (N, C', H, W); where C' is not C, the module has it as `out_channels`. `MODEL.CONTEXT.NAME` takes
 the builder's name.
 """
+
+CONTEXT_NAMES = names_in(
+    lambda: [name for name, _ in CONTEXT_REGISTRY], "registered context module", empty=True
+)
 
 
 def build_context(
@@ -56,9 +61,7 @@ def build_context(
     name = context[key]
     if not name:
         return None
-    if name not in CONTEXT_REGISTRY:
-        known = ", ".join(sorted(known for known, _ in CONTEXT_REGISTRY))
-        raise ValueError(f"MODEL.CONTEXT.{key}={name!r} is unknown: choose one of {known}")
+    CONTEXT_NAMES.check(f"MODEL.CONTEXT.{key}", name)
     return CONTEXT_REGISTRY.get(name)(context, channels, norm)
 
 
@@ -75,12 +78,10 @@ def norm_layer(norm: str) -> Callable[[int], nn.Module]:
 @CONTEXT_REGISTRY.register()
 def sr(context: CfgNode, channels: int, norm: str) -> nn.Module:
     """Squeeze Reasoning."""
+    for key in ("NORM", "FOLD"):
+        RANGES[f"MODEL.CONTEXT.{key}"].check(f"MODEL.CONTEXT.{key}", context[key])
     norms = {"": None, "LN": nn.LayerNorm}
-    if context.NORM not in norms:
-        raise ValueError(f"MODEL.CONTEXT.NORM={context.NORM!r} is unknown: choose '' or 'LN'")
     folds = {"auto": None, "always": True, "never": False}
-    if context.FOLD not in folds:
-        raise ValueError(f"MODEL.CONTEXT.FOLD={context.FOLD!r} is unknown: choose {list(folds)}")
     module = SqueezeReasoning(
         channels,
         reduction=context.REDUCTION,
