@@ -22,6 +22,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .mapped_dataset import FilledBatches, MappedDataset, leave_out_missing
+from .paths import check_inside_image_roots
 from .seeding import seeded
 from .tasks import task_of
 from .validate import check_categories, explain_dataset_errors
@@ -93,6 +94,9 @@ def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader:
     dataset = arguments.pop("dataset")
     if isinstance(dataset, list):
         check_categories(dataset, cfg)
+        check_inside_image_roots(
+            dataset, cfg.DATASETS.TRAIN, allow_outside=cfg.DATASETS.ALLOW_OUTSIDE_ROOT
+        )
         dataset = DatasetFromList(dataset, copy=False)
     dataset = MappedDataset(dataset, arguments.pop("mapper"))
     sampler = arguments.pop("sampler")
@@ -117,6 +121,9 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Callable) -> Iter
     arguments = _test_loader_from_config(cfg, dataset_name, mapper)
     dataset = arguments["dataset"]
     if isinstance(dataset, list):
+        check_inside_image_roots(
+            dataset, [dataset_name], allow_outside=cfg.DATASETS.ALLOW_OUTSIDE_ROOT
+        )
         dataset = DatasetFromList(dataset, copy=False)
     loader = build_detection_test_loader(
         MappedDataset(dataset, arguments["mapper"], replace=False),
