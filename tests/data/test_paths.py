@@ -31,7 +31,6 @@ def test_names_inside(tmp_path, name):
 @pytest.mark.parametrize(
     "name",
     ["../evil", "../../evil", "a/../../evil", "/evil", "//evil", "..", ".", "", "a/..", "a\0"],
-    ["../evil", "../../evil", "a/../../evil", "/evil", "//evil", "..", ".", "", "a/..", "\0"],
 )
 def test_names_that_leave(tmp_path, name):
     with pytest.raises(ValueError, match=r"^list\.txt: the name .* leads out of .*only names") as e:
@@ -71,7 +70,7 @@ def test_pascal_contexts_list(small_semantic, prepare_script, tmp_path, evil):
     ],
 )
 def test_prepared_folders_write_beside_their_sources(prepare_script, tmp_path, name, write, image):
-    """Their names are those of files: one that looks like a way out is a plain file."""
+    """Their names are those of files in folders, which hold no way out."""
     base = tmp_path / "in" / name
     write(base)
     root = next(path.parents[len(Path(image).parts) - 1] for path in base.rglob(image))
