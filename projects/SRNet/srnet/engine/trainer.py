@@ -4,15 +4,19 @@ import logging
 import os
 import signal
 import weakref
+from collections.abc import Iterable
 
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, TrainerBase
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.hooks import EvalHook
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, TensorboardXWriter
 from detectron2.utils.logger import setup_logger
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from srnet.checkpoint import Checkpointer
 from srnet.data import (
@@ -30,7 +34,7 @@ from .divergence import FiniteAMPTrainer, FiniteTrainer, advise_after_divergence
 from .explain import training_errors_explained
 from .learning_rate import scale_learning_rate
 from .lock import check_unlocked, output_dir_locked
-from .metrics import MetricsWriter, recent_history, restore_history
+from .metrics import History, MetricsWriter, recent_history, restore_history
 from .randomness import run_seed
 from .resume import (
     log_changes,
@@ -79,7 +83,9 @@ class Trainer(DefaultTrainer):
         ValueError: the config cannot be trained with; the message names the key.
     """
 
-    def __init__(self, cfg):
+    iter: int
+
+    def __init__(self, cfg: CfgNode):
         TrainerBase.__init__(self)
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
@@ -111,7 +117,7 @@ class Trainer(DefaultTrainer):
                 model, decay=decay, period=period, output_dir=cfg.OUTPUT_DIR
             )
         self._parameter_names = names
-        self._history = {}
+        self._history: History = {}
         self._signals = StopSignals()
         self._stopping = 0
         self.register_hooks(self.build_hooks())
@@ -159,7 +165,7 @@ class Trainer(DefaultTrainer):
             cfg = with_seed(self.cfg, seed)
             self._trainer.reset_data_loader(lambda: self.build_train_loader(cfg))
 
-    def build_hooks(self):
+    def build_hooks(self) -> list[HookBase]:
         """Build DefaultTrainer's hooks, with the average of the weights where there is one."""
         period = self.cfg.TEST.EVAL_PERIOD
         hooks = [
@@ -261,7 +267,7 @@ class Trainer(DefaultTrainer):
     def _signal_name(self) -> str:
         return signal.Signals(self._stopping).name
 
-    def evaluate(self):
+    def evaluate(self) -> dict:
         """Evaluate the model on `DATASETS.TEST`: the average of its weights where there is one."""
         if self._stopping:
             return {}
@@ -287,23 +293,25 @@ class Trainer(DefaultTrainer):
             ) from error
 
     @classmethod
-    def build_train_loader(cls, cfg):
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
         """Build the training loader with the mapper of the model."""
         return build_train_loader(cfg, build_mapper(cfg, is_train=True))
 
     @classmethod
-    def build_test_loader(cls, cfg, dataset_name):
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
         """Build a test loader with the mapper of the model."""
         mapper = build_mapper(cfg, is_train=False)
         return build_test_loader(cfg, dataset_name, mapper)
 
     @classmethod
-    def build_lr_scheduler(cls, cfg, optimizer):
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
         """Build the schedule: Detectron2's and DeepLab's WarmupPolyLR."""
         return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
-    def build_evaluator(cls, cfg, dataset_name, output_folder=None):
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
         """Build the official evaluator of a dataset."""
         return build_evaluator(cfg, dataset_name, output_folder)
 
