@@ -18,13 +18,12 @@ from detectron2.projects.deeplab import build_resnet_deeplab_backbone
 from torch import nn
 
 from srnet.layers import SqueezeReasoning, conv_after_context
+from srnet.ranges import RANGES
 
 from ..build import fit_to_device
 from ..context import build_context, context_channels
 from .deform_conv import replace_missing_deform_conv
 from .dfnet import DFNet, build_dfnet_backbone
-
-POSITIONS = ("output", "residual")
 
 replace_missing_deform_conv()
 
@@ -66,10 +65,7 @@ def insert_context(
             f"MODEL.CONTEXT.STAGES={list(stages)} must name one or more of the backbone's stages "
             f"{', '.join(backbone.stage_names)}"
         )
-    if position not in POSITIONS:
-        raise ValueError(
-            f"MODEL.CONTEXT.POSITION={position!r} is unknown: choose one of {', '.join(POSITIONS)}"
-        )
+    RANGES["MODEL.CONTEXT.POSITION"].check("MODEL.CONTEXT.POSITION", position)
     with torch.random.fork_rng(devices=[]):
         for stage in stages:
             for block in _choose(getattr(backbone, stage), blocks, stage):
