@@ -4,6 +4,9 @@ import re
 import sys
 
 import pytest
+from srnet.cli.errors import report
+from srnet.data.datasets.cityscapes import load_instances
+from srnet.data.prepare.cityscapes import draw
 from srnet.evaluation import build_evaluator
 from srnet.evaluation.cityscapes_labels import label_ids
 from srnet.extras import EXTRAS, require_extra
@@ -30,3 +33,23 @@ def test_an_evaluation_says_it_before_it_starts(monkeypatch):
             build_evaluator(get_cfg(), dataset)
     with pytest.raises(ModuleNotFoundError, match="writing Cityscapes' label ids needs"):
         label_ids()
+
+
+@pytest.mark.parametrize("module", ["cityscapesscripts", "shapely"])
+def test_reading_instances_of_cityscapes_says_it(module, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ModuleNotFoundError, match=f"instances of Cityscapes needs {module}, "):
+        load_instances(str(tmp_path), "val")
+
+
+def test_preparing_cityscapes_says_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "cityscapesscripts", None)
+    with pytest.raises(ModuleNotFoundError, match="labels of Cityscapes needs cityscapesscripts, "):
+        draw(tmp_path / "polygons.json")
+
+
+def test_a_command_says_it_in_one_line(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert report("srnet", lambda: require_extra("timm", "MODEL.TIMM")) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("srnet: error: MODEL.TIMM needs timm, ") and error.count("\n") == 1

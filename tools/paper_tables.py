@@ -19,7 +19,9 @@ import csv
 import io
 import math
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,12 +30,14 @@ from srnet import build_model, get_cfg
 from srnet.analysis.costs import DETECTOR_SIZE, analyze, load_config
 from srnet.analysis.counting import count_multiply_adds as count
 from srnet.analysis.memory import activation_bytes
-from srnet.modeling import build_context
+from srnet.layers import PyramidPooling
+from srnet.modeling import CONTEXT_REGISTRY, ImageClassifier, SRSemanticSegmentor
 from srnet.modeling.semantic.blocks import conv_norm_relu
 from tabulate import tabulate
 from torch import nn
 
 SIZE, CHANNELS, FEATURES = 96, 512, 2048
+Row = list[str | float]
 
 # Label: `MODEL.CONTEXT.NAME`, GFLOPs, parameters (M) and memory (M) of Table IV.
 TABLE_IV = {
@@ -92,7 +96,7 @@ def build_module(name: str, channels: int) -> nn.Module:
     context = get_cfg().MODEL.CONTEXT
     context.NAME, _, squeeze = name.partition(" ")
     context.SQUEEZE = squeeze or context.SQUEEZE
-    return build_context(context, channels)
+    return CONTEXT_REGISTRY.get(context.NAME)(context, channels, "BN")
 
 
 def count_parameters(module: nn.Module) -> float:
@@ -103,13 +107,14 @@ def count_parameters(module: nn.Module) -> float:
 class Backbone(nn.Module):
     """The dilated FCN of Table IV as one map to one map: backbone and classifier."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         head = ("MODEL.SEM_SEG_HEAD.CONVS_DIM", "0", "MODEL.SEM_SEG_HEAD.AUX_IN_FEATURE", "")
         classes = ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "19", "MODEL.SEM_SEG_HEAD.IGNORE_VALUE", "255")
         data = ("DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "MODEL.WEIGHTS", "")
         name = "CamVid-SemanticSegmentation/fcn_R_50.yaml"
-        model = build_model(get_cfg(name, ["MODEL.DEVICE", "cpu", *head, *classes, *data]))
+        cfg = get_cfg(name, ["MODEL.DEVICE", "cpu", *head, *classes, *data])
+        model = cast(SRSemanticSegmentor, build_model(cfg))
         self.backbone, self.head = model.backbone, model.sem_seg_head
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -117,15 +122,15 @@ class Backbone(nn.Module):
         return self.head.predict(self.backbone(images))
 
 
-def table_4() -> tuple[list[str], list[list]]:
+def table_4() -> tuple[list[str], list[Row]]:
     """Costs of Table IV: a row a module, ours, the paper's and the difference in per cent."""
     norm = "BN"
     two = nn.Sequential(
         conv_norm_relu(FEATURES, CHANNELS, 3, norm), conv_norm_relu(CHANNELS, CHANNELS, 3, norm)
     )
-    pyramid = build_module("psp", FEATURES)
+    pyramid = cast(PyramidPooling, build_module("psp", FEATURES))
     # DF-Seg, whose module it is, fuses with a 1x1 convolution; PSPNet, the row's, with a 3x3.
-    fuse = pyramid.fuse[0]
+    fuse = cast(nn.Conv2d, pyramid.fuse[0])
     pyramid.fuse[0] = nn.Conv2d(fuse.in_channels, CHANNELS, 3, padding=1, bias=False)
     image, features = torch.zeros(1, 3, 8 * SIZE, 8 * SIZE), (1, FEATURES, SIZE, SIZE)
     whole = {
@@ -145,7 +150,9 @@ def table_4() -> tuple[list[str], list[list]]:
     return header, rows
 
 
-def cost_row(label: str, module: nn.Module, x: torch.Tensor, paper: tuple, **handles) -> list:
+def cost_row(
+    label: str, module: nn.Module, x: torch.Tensor, paper: Sequence[float], **handles: Callable
+) -> Row:
     """Label, then multiply-adds (1e9), parameters (1e6) and memory (1e6 B), each with the paper's.
 
     The dilated FCN's memory is counted without computing, so that it needs none itself.
@@ -158,20 +165,20 @@ def cost_row(label: str, module: nn.Module, x: torch.Tensor, paper: tuple, **han
     if x.shape[1] == FEATURES:
         x = x.expand(2, -1, -1, -1)
     memory = activation_bytes(module.train(), x) / len(x) / 1e6
-    row = [label]
+    row: Row = [label]
     for ours, theirs in zip((flops, parameters, memory), paper, strict=True):
         row += [ours, theirs, difference(ours, theirs)]
     return row
 
 
-def table_2() -> tuple[list[str], list[list]]:
+def table_2() -> tuple[list[str], list[Row]]:
     """Complexity of Table II: exponents of positions and channels, fitted to counted products.
 
     As there, the convolutions that reduce the channels are left out. The exponents are slopes of
     the logarithm of the multiply-adds, over maps of up to 64 x 64 and up to 128 channels.
     """
     header = ["module", "paper: O(...)", "HW exponent", "expected", "C exponent", "expected"]
-    rows = []
+    rows: list[Row] = []
     for label, (name, formula, of_positions, of_channels) in TABLE_II.items():
         sizes, widths = (16, 32, 64), (32, 64, 128)
         by_size = [count_products(name, widths[0], size) for size in sizes]
@@ -188,14 +195,14 @@ def count_products(name: str, channels: int, size: int) -> int:
     return sum(n for name, n in counts.items() if name not in ("conv", "batch_norm"))
 
 
-def slope(sizes: list[int], counts: list[int]) -> float:
+def slope(sizes: Sequence[int], counts: Sequence[int]) -> float:
     """Exponent of a power law through counts at these sizes."""
     return float(np.polyfit(np.log(sizes), np.log(counts), 1)[0])
 
 
-def table_9() -> tuple[list[str], list[list]]:
+def table_9() -> tuple[list[str], list[Row]]:
     """Multiply-adds of Table IX: of a detector, and what a module in its backbone adds."""
-    rows = []
+    rows: list[Row] = []
     for label, (config, paper) in TABLE_IX.items():
         part = "context modules" if label.startswith("+") else "model"
         flops = analyze(load_config(config), DETECTOR_SIZE)[part][1]
@@ -203,21 +210,22 @@ def table_9() -> tuple[list[str], list[list]]:
     return ["model", "GFLOPs", "paper", "diff %"], rows
 
 
-def table_10() -> tuple[list[str], list[list]]:
+def table_10() -> tuple[list[str], list[Row]]:
     """Sizes of Table X: parameters and multiply-adds of the classifiers."""
 
     class Logits(nn.Module):
-        def __init__(self, model: nn.Module):
+        def __init__(self, model: ImageClassifier):
             super().__init__()
             self.model = model
 
-        def forward(self, images):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.model.logits(images)
 
-    rows = []
+    rows: list[Row] = []
     for label, (config, params, giga) in TABLE_X.items():
         name = f"ImageNet-Classification/{config}.yaml"
-        model = build_model(get_cfg(name, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]))
+        cfg = get_cfg(name, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])
+        model = cast(ImageClassifier, build_model(cfg))
         image = torch.zeros(1, 3, 224, 224)
         flops = sum(count(Logits(model.eval()), image, **ONE_A_VALUE).values()) / 1e9
         ours = count_parameters(model)
@@ -234,7 +242,7 @@ def difference(ours: float, paper: float) -> float:
 TABLES = {"2": table_2, "4": table_4, "9": table_9, "10": table_10}
 
 
-def to_text(header: list[str], rows: list[list], style: str) -> str:
+def to_text(header: list[str], rows: list[Row], style: str) -> str:
     """Format a table as aligned text, Markdown or CSV."""
     cells = [[show(cell, name) for cell, name in zip(row, header, strict=True)] for row in rows]
     if style == "csv":

@@ -63,7 +63,7 @@ def test_the_head_runs_with_each(monkeypatch, name):
     head = bench.build(name, 32, head=True).eval()
     assert head(torch.randn(1, 24, 5, 7)).shape == (1, 32, 5, 7)
     if name.startswith("sr"):
-        assert head.context.fold is (False if "plain" in name else None)
+        assert head.context_conv.fold is (False if "plain" in name else None)
         assert head.context.squeeze == name.split()[1]
 
 

@@ -112,6 +112,7 @@ def test_a_last_checkpoint_elsewhere_is_not_followed(tmp_path, caplog):
     saved(folder, 1), saved(other, 5)
     last(folder, "../other/model_0000005.pth")
     assert resume(folder)[0] == 1
+    assert "names '../other/model_0000005.pth', which is missing there" in caplog.text
 
 
 def rewrite(path, **changes):

@@ -133,13 +133,10 @@ def test_convert_published_weights(srnet, tmp_path):
 
 
 def test_convert_a_classifier_says_what_it_needs(srnet, tmp_path):
-    weights = {
-        "backbone.res2.0.conv3.context.a.weight": torch.ones(1),
-        "linear.weight": torch.ones(1),
-    }
-    torch.save({"model": weights}, tmp_path / "in.pth")
+    cfg = get_cfg("ImageNet-Classification/resnet_18_SR.yaml", ["DATASETS.TRAIN", ()])
+    torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "in.pth")
     result = srnet("convert", "backbone", tmp_path / "in.pth", tmp_path / "out.pth")
-    assert result.status == 0 and "1 tensors, 1 of them weights of gates" in result.out
+    assert result.status == 0 and "116 tensors, 8 of them weights of gates" in result.out
     assert "MODEL.PIXEL_MEAN" in result.out and "STRIDE_IN_1X1 False" in result.out
     result = srnet("convert", "backbone", tmp_path / "in.pth", tmp_path / "x.pth", "--average")
     assert result.status == 1 and "no averaged weights" in result.err

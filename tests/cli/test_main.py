@@ -76,8 +76,8 @@ def test_python_m_srnet_is_the_command(tmp_path):
         (["eval", "--config-file", CONFIG, "--num-gpus", "0"], 2, "--num-gpus: '0' is no whole"),
         (["train", "--config-file", CONFIG, "--machine-rank", "2"], 1, "from 0 to 0"),
         (["config", "--config-file", "CamVid-SemanticSegmentation/dfnet_v1_SP"], 1, CONFIG),
-        (["config", "MODEL.CONTEXT.NAM", "sr"], 1, "did you mean MODEL.CONTEXT.NAME"),
-        (["config", "MODLE.WEIGHTS", "x"], 1, "did you mean MODEL.WEIGHTS"),
+        (["config", "MODEL.CONTEXT.NAM", "sr"], 1, "the nearest are MODEL.CONTEXT.NAME"),
+        (["config", "MODLE.WEIGHTS", "x"], 1, "the nearest are MODEL.WEIGHTS"),
         (["config", "MODEL.META_ARCHITECTURE", "(1, 2)"], 1, "MODEL.META_ARCHITECTURE"),
         (["analyze", "--config-file", CONFIG, "--size", "800"], 2, "'800' is not HxW"),
         (["analyze", "--config-file", CONFIG, "--compare", "nothing"], 1, "nothing"),
@@ -95,17 +95,17 @@ def test_an_unknown_key_in_a_file(srnet, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("MODEL:\n  CONTEXT:\n    REDUCTOIN: 4\n")
     result = srnet("config", "--config-file", path)
-    assert result.status == 1 and "did you mean MODEL.CONTEXT.REDUCTION" in result.err
+    assert result.status == 1 and "nearest are MODEL.CONTEXT.REDUCTION" in result.err
     path.write_text("MODEL: [\n")
     result = srnet("config", "--config-file", path)
-    assert result.status == 1 and "not valid YAML" in result.err and "mine.yaml" in result.err
+    assert result.status == 1 and "mine.yaml, line 2" in result.err
 
 
 @pytest.mark.parametrize(
     "words", [["--traceback", "config", "NO", "1"], ["config", "NO", "1", "--traceback"]]
 )
 def test_the_traceback_is_one_option_away(srnet, words):
-    with pytest.raises(AssertionError, match="Non-existent key: NO"):
+    with pytest.raises(KeyError, match="there is no key NO"):
         srnet(*words)
 
 
@@ -156,7 +156,7 @@ def test_a_reader_that_leaves_is_no_error():
     [
         ("FileNotFoundError: a.png is missing", "a.png is missing"),
         ("ValueError: first line\nsecond line", "first line second line"),
-        ("KeyError: 'Non-existent config key: MODEL.WEIGHT'", "did you mean MODEL.WEIGHTS"),
+        ("KeyError: 'the options: there is no key NO'", "the options: there is no key NO"),
     ],
 )
 def test_the_error_of_a_child_process(capsys, text, message):

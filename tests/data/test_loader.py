@@ -77,7 +77,7 @@ def test_the_model_keeps_its_own_random_numbers():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_detectors_train_past_images_that_cannot_be_read(tmp_path, workers, caplog):
+def test_detectors_train_past_images_that_cannot_be_read(tmp_path, workers):
     """Aspect-ratio grouping included; what takes their place depends on the position alone."""
     names = [str(tmp_path / f"{i}.png") for i in range(4)]
     for i, name in enumerate(names):

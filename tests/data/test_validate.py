@@ -12,7 +12,6 @@ from detectron2.data.datasets import register_coco_instances, register_coco_pano
 from detectron2.utils.events import EventStorage
 from srnet import build_model, get_cfg
 from srnet.data import build_mapper, build_train_loader
-from srnet.data.validate import check_panoptic_files
 from srnet.engine import Trainer
 from srnet.evaluation import build_evaluator
 
@@ -40,8 +39,7 @@ def write(tmp_path):
         for i in range(images):
             image = rng.integers(0, 255, (96, 128, 3), np.uint8)
             cv2.imwrite(str(tmp_path / "images" / f"{i}.jpg"), image)
-            for folder in ("stuff", "panoptic"):
-                cv2.imwrite(str(tmp_path / folder / f"{i}.png"), image[..., 0] % 3)
+            cv2.imwrite(str(tmp_path / "stuff" / f"{i}.png"), image[..., 0] % 3)
         content = {
             "images": [
                 {"id": 100 + i, "file_name": f"{i}.jpg", "height": 96, "width": 128}
@@ -55,8 +53,16 @@ def write(tmp_path):
         if not panoptic:
             register_coco_instances(NAME, {}, str(file), str(tmp_path / "images"))
             return
-        listed = [{"image_id": 100 + i, "file_name": f"{i}.png"} for i in range(images)]
-        (tmp_path / "panoptic.json").write_text(json.dumps({"annotations": listed}))
+        categories = [{"id": i, "name": str(i), "isthing": int(i < 4)} for i in (1, 3, 4, 5)]
+        listed = []
+        for i in range(images):
+            ids = np.zeros((96, 128, 3), np.uint8)
+            ids[:40, :, 2], ids[40:, 64:, 2] = 1, 2  # in OpenCV's order: red
+            cv2.imwrite(str(tmp_path / "panoptic" / f"{i}.png"), ids)
+            segments = [{"id": 1, "category_id": 4}, {"id": 2, "category_id": 1, "iscrowd": None}]
+            listed.append({"image_id": 100 + i, "file_name": f"{i}.png", "segments_info": segments})
+        panoptic = {"images": content["images"], "annotations": listed, "categories": categories}
+        (tmp_path / "panoptic.json").write_text(json.dumps(panoptic))
         metadata = {"thing_classes": ["box", "ring"], "stuff_classes": ["things", "sky", "sea"]}
         metadata["thing_dataset_id_to_contiguous_id"] = {1: 0, 3: 1}
         metadata["stuff_dataset_id_to_contiguous_id"] = {0: 0, 4: 1, 5: 2}
@@ -142,7 +148,7 @@ def test_a_semantic_label_is_missing(root, write, tmp_path):
 
 def test_a_panoptic_png_is_missing(root, write, tmp_path):
     write([annotation(7, 100)], panoptic=True)
-    check_panoptic_files(f"{NAME}_separated")
+    build_evaluator(configure(root, panoptic=True), f"{NAME}_separated", str(tmp_path))
     (tmp_path / "panoptic" / "0.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"0.png of the image with id 100"):
         build_evaluator(configure(root, panoptic=True), f"{NAME}_separated", str(tmp_path))

@@ -2,34 +2,11 @@
 
 import json
 import math
-import shutil
 
-import numpy as np
 import pytest
 import torch
-from detectron2.engine import HookBase
-from detectron2.utils.env import seed_all_rng
-from PIL import Image
-from srnet import get_cfg
-from srnet.engine import Trainer
+from classifier_runs import CONFIG, first_weight, make_sets, options, resumed_from, train
 
-CONFIG = "ImageNet-Classification/resnet_18_SR.yaml"
-SMALL = {
-    "MODEL.DEVICE": "cpu",
-    "MODEL.CLASSIFIER.NUM_CLASSES": 3,
-    "INPUT.CLASSIFICATION.SIZE": 32,
-    "INPUT.CLASSIFICATION.RESIZE_TEST": 36,
-    "INPUT.CLASSIFICATION.SIZE_TEST": 32,
-    "INPUT.CLASSIFICATION.BATCH_TEST": 2,
-    "SOLVER.IMS_PER_BATCH": 4,
-    "SOLVER.BASE_LR": 0.02,
-    "SOLVER.WARMUP_ITERS": 2,
-    "SOLVER.MAX_ITER": 4,
-    "SOLVER.CHECKPOINT_PERIOD": 2,
-    "DATALOADER.NUM_WORKERS": 0,
-    "TEST.EVAL_PERIOD": 0,
-    "SEED": 1,
-}
 EVERYTHING = {
     "SOLVER.ACCUMULATE": 2,
     "SOLVER.EMA.ENABLED": True,
@@ -44,72 +21,15 @@ EVERYTHING = {
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """Folders of three classes: 12 images to train on, 7 to evaluate and one that is cut short."""
-    base = tmp_path_factory.mktemp("classes")
-    rng = np.random.default_rng(0)
-    for split, counts in (("train", (4, 4, 4)), ("val", (3, 3, 2))):
-        for name, count in zip("abc", counts, strict=True):
-            folder = base / "tiny" / split / name
-            folder.mkdir(parents=True)
-            for i in range(count):
-                pixels = rng.integers(0, 256, (40, 48, 3)).astype(np.uint8)
-                pixels[..., "abc".index(name)] //= 4
-                Image.fromarray(pixels).save(folder / f"{i}.jpg")
-    cut = base / "tiny" / "val" / "b" / "1.jpg"
-    cut.write_bytes(cut.read_bytes()[:400])
-    return base
-
-
-def options(sets, folder, **more):
-    chosen = {**SMALL, "OUTPUT_DIR": folder, **more}
-    chosen["DATASETS.IMAGE_FOLDER_TRAIN"] = sets / "tiny" / "train"
-    chosen["DATASETS.IMAGE_FOLDER_TEST"] = sets / "tiny" / "val"
-    return [str(x) for item in chosen.items() for x in item]
-
-
-class Recorder(HookBase):
-    """Loss, learning rate and first weights of each iteration."""
-
-    def __init__(self):
-        self.losses, self.rates, self.weights = {}, {}, []
-
-    def after_step(self):
-        i = self.trainer.iter
-        self.losses[i] = self.trainer.storage.history("total_loss").latest()
-        self.weights.append(first_weight(self.trainer.model).clone())
-
-    def before_step(self):
-        self.rates[self.trainer.iter] = self.trainer.optimizer.param_groups[0]["lr"]
-
-
-def first_weight(model):
-    return model.backbone.stem.conv1.weight.detach()
-
-
-def train(root, sets, folder, resume=False, config=CONFIG, evaluate=False, **more):
-    folder.mkdir(exist_ok=True)
-    chosen = options(sets, folder, **more)
-    cfg = get_cfg(str(root / "configs" / config), chosen)
-    if not evaluate:
-        cfg.defrost()
-        cfg.DATASETS.TEST = ()
-        cfg.freeze()
-    seed_all_rng(cfg.SEED)
-    trainer, recorder = Trainer(cfg), Recorder()
-    trainer.register_hooks([recorder])
-    trainer.resume_or_load(resume=resume)
-    trainer.train()
-    return trainer, recorder
+    return make_sets(tmp_path_factory.mktemp("classes"))
 
 
 @pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
 def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(root, sets, tmp_path, more):
     whole, curve = train(root, sets, tmp_path / "whole", **more)
     assert list(curve.losses) == [0, 1, 2, 3]
-    (tmp_path / "resumed").mkdir()
-    shutil.copy(tmp_path / "whole" / "model_0000001.pth", tmp_path / "resumed")
-    (tmp_path / "resumed" / "last_checkpoint").write_text("model_0000001.pth")
-    resumed, rest = train(root, sets, tmp_path / "resumed", resume=True, **more)
+    folder = resumed_from(tmp_path / "whole", "model_0000001.pth", tmp_path / "resumed")
+    resumed, rest = train(root, sets, folder, resume=True, **more)
     assert rest.losses == {i: curve.losses[i] for i in (2, 3)}
     assert rest.rates == {i: curve.rates[i] for i in (2, 3)}
     for name, value in whole.model.state_dict().items():

@@ -163,7 +163,7 @@ def test_a_missing_dataset_is_one_message(train_net, tmp_path):
     result = train_net(tmp_path, CONFIG, *options(tmp_path / "out", 2), check=False)
     assert result.returncode != 0
     last = result.stderr.strip().splitlines()[-1]
-    assert str(tmp_path / "camvid" / "train") in last and "datasets/prepare_camvid.py" in last
+    assert str(tmp_path / "camvid" / "train") in last and "srnet prepare camvid" in last
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from srnet.analysis.memory import activation_bytes
 from srnet.layers import SqueezeExcitation, SqueezeReasoning
-from srnet.layers.precision import mean_over_positions
+from srnet.layers.precision import mean_over_positions, narrow_like
 from torch import nn
 
 each_squeeze = pytest.mark.parametrize("squeeze", ["gap", "ghp"])
@@ -25,7 +25,7 @@ def plain(module, x):
     """Eq. 4 and 7 in the operations that autograd knows."""
     b = module.conv_b(x)
     vector = mean_over_positions(b, module.conv_c(x) if module.conv_c is not None else None)
-    scales = module.reason(vector).to(b.dtype)
+    scales = module.reason(narrow_like(vector, x)).to(b.dtype)
     return module.conv_r(b * scales[:, :, None, None]) + x
 
 
@@ -152,11 +152,68 @@ def test_gradient_checkpointing_around_it():
     assert_same(gradients(run, module, x), gradients(module, module, x))
 
 
-def test_a_second_derivative_is_refused():
-    x = torch.randn(1, 24, 3, 3, requires_grad=True)
-    (gradient,) = torch.autograd.grad(trained()(x).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+each_reasoning = pytest.mark.parametrize("reasoning", ["none", "fc", "gcn", "sa"])
+
+
+def second_order(run, module, x):
+    """Gradients of a squared gradient: of the input and all parameters, for all of them."""
+    x = x.detach().requires_grad_()
+    sources = [x, *module.parameters()]
+    first = torch.autograd.grad(run(x).square().sum(), sources, create_graph=True)
+    return torch.autograd.grad(sum(g.square().sum() for g in first), sources)
+
+
+@each_squeeze
+@each_reasoning
+def test_second_derivatives_are_autograds(squeeze, reasoning):
+    module = trained(squeeze, reasoning=reasoning).double()
+    x = torch.randn(2, 24, 3, 5, dtype=torch.double)
+    results = second_order(module, module, x)
+    expected = second_order(lambda x: plain(module, x), module, x)
+    for result, one in zip(results, expected, strict=True):
+        assert (result - one).norm() <= 1e-12 * one.norm()
+
+
+@each_squeeze
+@each_reasoning
+def test_second_derivatives_are_the_finite_differences(squeeze, reasoning):
+    module = trained(squeeze, channels=8, reasoning=reasoning).double()
+    names, parameters = zip(*module.named_parameters(), strict=True)
+
+    def run(x, *values):
+        return torch.func.functional_call(module, dict(zip(names, values, strict=True)), (x,))
+
+    x = torch.randn(2, 8, 2, 3, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradgradcheck(run, (x, *parameters), fast_mode=True)
+
+
+@each_squeeze
+def test_a_gradient_penalty_reaches_all_parameters(squeeze):
+    gradients = []
+    for run in (lambda m, x: m(x), plain):
+        module = trained(squeeze).double()
+        x = torch.randn(2, 24, 3, 5, dtype=torch.double, requires_grad=True)
+        y = run(module, x).square().sum()
+        (gradient,) = torch.autograd.grad(y, x, create_graph=True)
+        (y + gradient.norm()).backward()
+        gradients.append([x.grad, *(p.grad for p in module.parameters())])
+    assert_same(*gradients, rtol=1e-12, atol=1e-12)
+
+
+@each_squeeze
+def test_a_third_derivative(squeeze):
+    def third(run, module, x):
+        x = x.detach().requires_grad_()
+        y = run(x).pow(3).sum()
+        for _ in range(3):
+            (x_grad,) = torch.autograd.grad(y, x, create_graph=True)
+            y = x_grad.square().sum()
+        return y.detach()
+
+    module = trained(squeeze, channels=8).double()
+    x = torch.randn(1, 8, 2, 2, dtype=torch.double)
+    expected = third(lambda x: plain(module, x), module, x)
+    torch.testing.assert_close(third(module, module, x), expected, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(("squeeze", "paper"), [("gap", 82.31), ("ghp", 110.75)])

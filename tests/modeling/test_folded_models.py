@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
+from detectron2.modeling.backbone import FPN
 from srnet import build_model, get_cfg
 from srnet.layers import SqueezeReasoning
-from srnet.modeling.backbone.insert import ContextLateral
+from srnet.modeling.context import ContextConv
 from torch import nn
 
 NARROW = ["MODEL.RESNETS.RES2_OUT_CHANNELS", 32, "MODEL.RESNETS.WIDTH_PER_GROUP", 8]
@@ -40,8 +41,12 @@ def modules(model):
     return [module for module in model.modules() if isinstance(module, SqueezeReasoning)]
 
 
+def context_convs(model):
+    return [module for module in model.modules() if isinstance(module, ContextConv)]
+
+
 def choose(model, fold):
-    for module in modules(model):
+    for module in context_convs(model):
         module.fold = fold
 
 
@@ -62,7 +67,7 @@ def both(model, images):
 
 @each_model
 @each_squeeze
-@pytest.mark.parametrize("shape", [(1, 3, 64, 96), (3, 3, 96, 64)])
+@pytest.mark.parametrize("shape", [(1, 3, 32, 64), (2, 3, 64, 32)])
 def test_folded_is_plain(build, name, squeeze, shape):
     model = build(name, "MODEL.CONTEXT.SQUEEZE", squeeze).double()
     images = torch.randn(shape, dtype=torch.double)
@@ -131,26 +136,60 @@ def test_training_runs_the_plain_form(build, name):
 
 
 @pytest.mark.parametrize("name", ["instance", "panoptic"])
-def test_the_pyramid_keeps_its_names(build, name):
-    """The module of the last block stays where it was, and a copy has its own."""
+@torch.no_grad()
+def test_the_backbone_alone_has_the_context(build, name):
+    """The pyramid folds what its backbone, asked by itself, computes."""
     model = build(name)
     pyramid = model.backbone
-    assert isinstance(pyramid.lateral_convs[0], ContextLateral)
-    assert pyramid.lateral_convs[0].conv is pyramid.fpn_lateral5
-    assert pyramid.lateral_convs[0].block is pyramid.bottom_up.res5[-1]
     assert "backbone.bottom_up.res5.2.context.conv_b.weight" in model.state_dict()
-    twin = copy.deepcopy(model).backbone
-    assert twin.lateral_convs[0].block is twin.bottom_up.res5[-1]
-    assert twin.lateral_convs[0].conv is twin.fpn_lateral5
+    choose(model, True)
+    assert pyramid.can_fold()
+    images = torch.randn(1, 3, 64, 96)
+    features = pyramid.bottom_up(images)
+    x = features["res4"]
+    for block in pyramid.bottom_up.res5:
+        x = block.context(block.before_context(x))
+    assert torch.equal(features["res5"], x)
+    expected = pyramid.fpn_output5(pyramid.fpn_lateral5(x))
+    torch.testing.assert_close(pyramid(images)["p5"], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_another_module_stays_in_the_backbone(build):
-    pyramid = build("instance", "MODEL.CONTEXT.NAME", "nl").backbone
-    assert pyramid.lateral_convs[0] is pyramid.fpn_lateral5
-    pyramid = build("instance", "MODEL.CONTEXT.BLOCKS", [0]).backbone
-    assert pyramid.lateral_convs[0] is pyramid.fpn_lateral5
-    pyramid = build("instance", "MODEL.CONTEXT.POSITION", "residual").backbone
-    assert pyramid.lateral_convs[0] is pyramid.fpn_lateral5
+WRAPPED = {
+    "backbone": lambda pyramid: pyramid.bottom_up,
+    "stage": lambda pyramid: pyramid.bottom_up.res5,
+    "block": lambda pyramid: pyramid.bottom_up.res5[2],
+    "context": lambda pyramid: pyramid.bottom_up.res5[2].context,
+    "lateral": lambda pyramid: pyramid.fpn_lateral5,
+}
+
+
+@pytest.mark.parametrize("place", WRAPPED)
+@torch.no_grad()
+def test_hooks_see_what_they_are_put_on(build, place):
+    pyramid = build("instance", "MODEL.CONTEXT.FOLD", "always").backbone
+    images = torch.randn(1, 3, 64, 96)
+    folded, seen = pyramid(images)["p5"], []
+    WRAPPED[place](pyramid).register_forward_hook(lambda *call: seen.append(call[-1]))
+    assert not pyramid.can_fold()
+    torch.testing.assert_close(pyramid(images)["p5"], folded, rtol=1e-3, atol=1e-3)
+    expected = pyramid.bottom_up(images)["res5"]
+    if place == "lateral":
+        expected = pyramid.fpn_lateral5(expected)
+    assert torch.equal(seen[0]["res5"] if place == "backbone" else seen[0], expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("NAME", "nl"), ("BLOCKS", [0]), ("POSITION", "residual"), ("FOLD", "never")],
+    ids=lambda option: "-".join(map(str, option)),
+)
+@torch.no_grad()
+def test_what_cannot_fold_is_detectron2s_pyramid(build, options):
+    pyramid = build("instance", f"MODEL.CONTEXT.{options[0]}", options[1]).backbone
+    assert not pyramid.can_fold()
+    images = torch.randn(1, 3, 64, 96)
+    expected = FPN.forward(pyramid, images)
+    assert all(torch.equal(value, expected[key]) for key, value in pyramid(images).items())
 
 
 @each_model
@@ -180,7 +219,7 @@ def test_exports(build, name):
 def test_the_config_chooses(build):
     images = torch.rand(1, 3, 64, 96)
     models = {k: build("real-time", "MODEL.CONTEXT.FOLD", k) for k in ("auto", "always", "never")}
-    assert [modules(model)[0].fold for model in models.values()] == [None, True, False]
+    assert [context_convs(model)[0].fold for model in models.values()] == [None, True, False]
     always, never = (models[k].logits(images) for k in ("always", "never"))
     assert not torch.equal(always, never)
     torch.testing.assert_close(always, never, rtol=1e-4, atol=1e-4)

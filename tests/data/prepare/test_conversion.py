@@ -39,8 +39,8 @@ def test_a_script_runs_from_anywhere(root, tmp_path):
 
 
 def test_without_scipy_mat_labels_say_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(ValueError, match=r"a\.mat needs SciPy.*pip install scipy"):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(ModuleNotFoundError, match=r"a\.mat needs scipy.*pip install scipy"):
         read_mat(Path("a.mat"))
 
 

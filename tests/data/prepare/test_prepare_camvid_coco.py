@@ -105,5 +105,5 @@ def test_a_missing_camvid_is_one_message(root, tmp_path):
     result = derive(root, tmp_path, check=False)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert str(tmp_path / "camvid" / "train") in result.stderr
-    assert "prepare_camvid.py segnet" in result.stderr
+    assert "srnet prepare camvid segnet" in result.stderr
     assert not list(tmp_path.iterdir())

@@ -235,4 +235,4 @@ def test_missing_scenes_say_how_they_are_made(registered_missing, tmp_path, name
     with pytest.raises(FileNotFoundError) as error:
         DatasetCatalog.get(name)
     assert str(tmp_path / "scenes") in str(error.value)
-    assert "python datasets/prepare_scenes.py" in str(error.value)
+    assert "srnet prepare scenes" in str(error.value)

@@ -213,7 +213,7 @@ def test_what_is_missing_is_told_with_the_command(tmp_path, caplog):
     ):
         load_instances(root, "train")
     (tmp_path / "cityscapes/gtFine/train/ulm").rename(tmp_path / "ulm")
-    with pytest.raises(FileNotFoundError, match=r"gtFine/train/ulm.*prepare_cityscapes.py"):
+    with pytest.raises(FileNotFoundError, match=r"gtFine/train/ulm.*srnet prepare cityscapes"):
         load_cityscapes(root, "train")
     write_cityscapes(tmp_path, {"test": ["bonn"]})
     assert len(load_cityscapes(root, "test")) == 1

@@ -4,10 +4,13 @@ import copy
 
 import pytest
 import torch
+from detectron2 import layers
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone import resnet
 from srnet import get_cfg
-from srnet.modeling.backbone.deform_conv import TorchvisionDeformConv
+from srnet.modeling import insert_context
+from srnet.modeling.backbone.deform_conv import TorchvisionDeformConv, available_deform_conv
 from torch import nn
 
 NARROW = ["MODEL.RESNETS.RES2_OUT_CHANNELS", 32, "MODEL.RESNETS.WIDTH_PER_GROUP", 8]
@@ -58,7 +61,8 @@ OPTIONS = {
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("position", ["output", "residual"])
 def test_a_fresh_twin_is_detectron2s_network(options, position):
-    plain = build("build_resnet_backbone", *options)
+    with available_deform_conv():
+        plain = build("build_resnet_backbone", *options)
     twin = build("build_resnet_context_backbone", *options, *SR, "MODEL.CONTEXT.POSITION", position)
     # The same seed, so the same weights under the same names, and the new ones beside them.
     weights, new = plain.state_dict(), twin.state_dict()
@@ -179,3 +183,25 @@ def test_deformable_convolution_is_a_convolution_at_moved_positions(groups):
     scale = (1 + deform.norm.eps) ** 0.5
     torch.testing.assert_close(deform(x, offset)[inside] * scale, expected[inside])
     torch.testing.assert_close(deform(x, offset, mask)[inside] * scale * 2, expected[inside])
+
+
+def test_detectron2_is_as_it_was_after_a_deformable_network_was_built():
+    before = resnet.DeformConv, resnet.ModulatedDeformConv
+    twin = build("build_resnet_context_backbone", *OPTIONS["deformable"], *SR)
+    assert (resnet.DeformConv, resnet.ModulatedDeformConv) == before
+    assert (layers.DeformConv, layers.ModulatedDeformConv) == before
+    with pytest.raises(RuntimeError), available_deform_conv():
+        raise RuntimeError
+    assert (resnet.DeformConv, resnet.ModulatedDeformConv) == before
+    if not issubclass(resnet.DeformConv, nn.Module):
+        assert isinstance(twin.res5[0].conv2, TorchvisionDeformConv)
+
+
+def test_a_block_of_another_class_is_refused():
+    class OwnBlock(resnet.BasicBlock):
+        pass
+
+    stages = [[OwnBlock(4, 4)]]
+    backbone = resnet.ResNet(resnet.BasicStem(3, 4), stages, out_features=["res2"])
+    with pytest.raises(ValueError, match="cannot stand in a OwnBlock: choose one of BasicBlock"):
+        insert_context(backbone, lambda channels: nn.Identity(), stages=["res2"])

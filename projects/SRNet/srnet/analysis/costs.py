@@ -7,7 +7,7 @@ with 1000 boxes and 100 masks, whatever its weights.
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -101,12 +101,12 @@ def within(name: str, root: str) -> bool:
 
 
 @contextmanager
-def count_activations(model: nn.Module) -> Iterator[Counter]:
+def count_activations(model: nn.Module) -> Iterator[Counter[str]]:
     """Collect how many elements each convolution and fully connected layer puts out."""
     counts: Counter[str] = Counter()
 
-    def hook(name):
-        def count(module, inputs, output):
+    def hook(name: str) -> Callable[[nn.Module, tuple, torch.Tensor], None]:
+        def count(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
             counts[name] += math.prod(int(side) for side in output.shape)
 
         return count

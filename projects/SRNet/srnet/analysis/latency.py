@@ -4,7 +4,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from detectron2.config import CfgNode
@@ -15,8 +15,17 @@ from tabulate import tabulate
 from torch import nn
 
 from srnet.modeling import build_model
+from srnet.modeling.build import set_memory_format
 
 OBJECTS = 10  # instances in an image of noise
+
+
+@runtime_checkable
+class HasLogits(Protocol):
+    """A model that gives the logits of whole images."""
+
+    def logits(self, images: torch.Tensor, /) -> torch.Tensor:
+        """Map normalised images (N, 3, H, W) to logits."""
 
 
 class Run(NamedTuple):
@@ -69,8 +78,8 @@ def prepare(
     if channels_last is None:
         channels_last = cfg.MODEL.CHANNELS_LAST
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    model = model.to(memory_format=memory_format)
-    if train or not hasattr(model, "logits"):
+    set_memory_format(model, memory_format)
+    if train or not isinstance(model, HasLogits):
         if half or compiled:
             raise ValueError("--half and --compile take the inference of models with logits alone")
         inputs = [labelled_image(cfg, size, seed) for seed in range(batch)]
@@ -180,7 +189,7 @@ def time_models(
     device: str = "cpu",
     warmup: int = 10,
     repeats: int = 50,
-    **options,
+    **options: Any,
 ) -> dict[str, list[float]]:
     """Time models in turns; all have the weights that they can share with the first.
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from srnet.layers import conv_after_context
 from srnet.model_zoo import get_cfg
 from srnet.modeling import build_context
+from srnet.modeling.context import ContextConv
 from srnet.modeling.inference import is_out_of_memory
 from srnet.modeling.semantic.blocks import conv_norm_relu
 
@@ -30,15 +30,16 @@ FIELDS = ("module", "size", "pass", "median", "low", "high", "fastest", "ratio",
 class Head(nn.Module):
     """The two 3x3 convolutions of Table IV with a module between them."""
 
-    def __init__(self, context: nn.Module | None, channels: int):
+    def __init__(self, context: nn.Module | None, channels: int, *, fold: bool | None = None):
         super().__init__()
+        self.context_conv = ContextConv(fold)
         self.conv1 = conv_norm_relu(FEATURES, channels, 3, "BN")
         self.context = context
         self.conv2 = conv_norm_relu(getattr(context, "out_channels", channels), channels, 3, "BN")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, 2048, H, W) to (N, channels, H, W)."""
-        return conv_after_context(self.context, self.conv2, self.conv1(x))
+        return self.context_conv(self.conv1(x), self.context, self.conv2)
 
 
 def build(name: str, channels: int, *, head: bool = False) -> nn.Module:
@@ -49,9 +50,9 @@ def build(name: str, channels: int, *, head: bool = False) -> nn.Module:
     if len(words) > 1:
         context.SQUEEZE = words[1]
     module = build_context(context, channels)
-    if "plain" in words:
-        module.fold = False
-    return Head(module, channels) if head else module
+    if not head:
+        return module
+    return Head(module, channels, fold=False if "plain" in words else None)
 
 
 def one_pass(module: nn.Module, x: torch.Tensor, *, backward: bool) -> Callable[[], None]:

@@ -43,9 +43,11 @@ def convert_efficientnet_lite0(state: Mapping[str, torch.Tensor]) -> dict[str, t
         if name.startswith(HEAD):
             continue
         match = re.fullmatch(r"(?:_blocks\.(\d+)\.)?(\w+)\.(\w+)", name)
-        stage, index = places[int(match[1])] if match and match[1] else (None, 0)
+        block = int(match[1]) if match and match[1] else None
+        known = match is not None and (block is None or block < len(places))
+        stage, index = places[block] if known and block is not None else (None, 0)
         table = STEM if stage is None else FIRST if stage == 0 else BLOCK
-        if match is None or match[2] not in table:
+        if match is None or not known or match[2] not in table:
             raise ValueError(f"{name} is no parameter of EfficientNet-Lite0")
         place = "" if stage is None else f"blocks.{stage}.{index}."
         renamed[f"body.{place}{table[match[2]]}.{match[3]}"] = value

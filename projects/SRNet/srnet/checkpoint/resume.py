@@ -66,8 +66,8 @@ def find_checkpoints(folder: str) -> list[Found]:
                 found.append(checkpoint)
     found.sort(key=lambda f: (f.iteration, f.path), reverse=True)
     last = last_checkpoint(folder)
-    if last and not os.path.isfile(os.path.join(folder, last)):
-        problem = f"{os.path.join(folder, LAST)} names {last!r}, which is missing"
+    if last and (last != os.path.basename(last) or last not in names):
+        problem = f"{os.path.join(folder, LAST)} names {last!r}, which is missing there"
         if not found:
             raise CheckpointError(
                 f"{problem}, and there is no other checkpoint: put it back, or remove "

@@ -47,7 +47,10 @@ class Parser(argparse.ArgumentParser):
 
         An error ends the program with status 2 and one line.
         """
-        found, unknown = self.parse_known_intermixed_args(argv)
+        # argparse cannot mix options with a choice of commands.
+        has_commands = any(isinstance(a, argparse._SubParsersAction) for a in self._actions)
+        parse = self.parse_known_args if has_commands else self.parse_known_intermixed_args
+        found, unknown = parse(argv)
         if unknown:
             word = unknown[0].partition("=")[0]
             hint = nearest(word, list(self._option_string_actions))

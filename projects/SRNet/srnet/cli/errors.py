@@ -7,16 +7,16 @@ import re
 import sys
 from collections.abc import Callable
 
-from .arguments import nearest
-
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
 
 # What this project and Detectron2 raise for input that is missing, broken or contradictory.
 # RuntimeError is what loading a checkpoint raises; it may also come from PyTorch.
-EXPECTED = (OSError, ValueError, FloatingPointError, RuntimeError)
-# Of KeyError and AssertionError, only what yacs and the registries raise for a config.
-UNKNOWN_KEY = re.compile(r"Non-existent (?:config )?key: (\S+)")
-OF_CONFIG = re.compile(r"Override list has odd length|No object named|is not registered")
+# ModuleNotFoundError is what an extra that is not installed raises.
+EXPECTED = (OSError, ValueError, FloatingPointError, RuntimeError, ModuleNotFoundError)
+# Of KeyError and AssertionError, only what reading a config and the registries raise.
+OF_CONFIG = re.compile(
+    r"there is no key|Override list has odd length|No object named|is not registered"
+)
 # Processes of a training and workers of a loader hand their traceback to their parent as text.
 TRACEBACK = "Traceback (most recent call last)"
 OF_CHILD = re.compile(r"^(?P<type>\w+): (?P<text>.*)", re.MULTILINE | re.DOTALL)
@@ -66,12 +66,7 @@ def explain(error: Exception) -> str | None:
     if TRACEBACK in text:
         return _explain_child(text)
     if isinstance(error, KeyError | AssertionError):
-        key = UNKNOWN_KEY.search(text)
-        if key:
-            return f"there is no config key {key[1]}{nearest(key[1], config_keys())}"
         return text if OF_CONFIG.search(text) else None
-    if type(error).__module__.split(".")[0] == "yaml":
-        return f"a config file is not valid YAML: {text}"
     if isinstance(error, RuntimeError):
         return f"{text} (--traceback shows where)"
     return (text or repr(error)) if isinstance(error, EXPECTED) else None
@@ -88,16 +83,3 @@ def _explain_child(text: str) -> str | None:
     if issubclass(kind, KeyError):
         message = ast.literal_eval(message)
     return explain(kind(message))
-
-
-def config_keys() -> list[str]:
-    """All config keys, as MODEL.CONTEXT.NAME."""
-    from srnet import get_cfg
-
-    def walk(node: dict, prefix: str) -> list[str]:
-        keys: list[str] = []
-        for name, value in node.items():
-            keys += walk(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
-        return keys
-
-    return walk(get_cfg(), "")

@@ -8,6 +8,7 @@ of a run on one, and a resumed run those it would have seen.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from typing import cast
 
 import torch
 from detectron2.config import CfgNode
@@ -16,16 +17,23 @@ from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from detectron2.data.build import _test_loader_from_config, _train_loader_from_config
+from detectron2.data.build import (
+    _train_loader_from_config,
+    trivial_batch_collator,
+    worker_init_reset_seed,
+)
+from detectron2.data.common import AspectRatioGroupedDataset, ToIterableDataset
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .mapped_dataset import FilledBatches, MappedDataset, leave_out_missing
+from .aspect_ratio import AspectRatioBatches, wide_images
+from .mapped_dataset import FilledBatches, Items, MappedDataset, leave_out_missing
 from .paths import check_inside_image_roots
+from .records import load_records
 from .seeding import seeded
 from .tasks import task_of
-from .validate import check_categories, explain_dataset_errors
+from .validate import check_categories
 
 
 class StreamSampler(Sampler):
@@ -69,39 +77,50 @@ class StreamDataset(Dataset):
         seed: the seed of the stream.
     """
 
-    def __init__(self, dataset: Dataset, seed: int):
+    def __init__(self, dataset: Items[dict | None], seed: int):
         self.dataset = dataset
         self.seed = seed
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, item: tuple[int, int]):
+    def __getitem__(self, item: tuple[int, int]) -> dict | None:
         position, index = item
         with seeded(self.seed, position):
             return self.dataset[index]
 
 
-def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader:
+def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader | AspectRatioGroupedDataset:
     """Build the training loader: Detectron2's, over a stream.
 
     With `SEED` set the stream is the same in every run; otherwise it is drawn anew.
     """
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     # Detectron2's sampler draws its seed from NumPy's generator, whatever was drawn before.
-    with seeded(seed), explain_dataset_errors(cfg.DATASETS.TRAIN):
-        arguments = _train_loader_from_config(cfg, mapper=mapper)
-    dataset = arguments.pop("dataset")
+    with seeded(seed):
+        records = load_records(cfg, cfg.DATASETS.TRAIN, is_train=True)
+        arguments = _train_loader_from_config(cfg, mapper, dataset=records)
+    dataset, wide = arguments.pop("dataset"), None
     if isinstance(dataset, list):
         check_categories(dataset, cfg)
         check_inside_image_roots(
             dataset, cfg.DATASETS.TRAIN, allow_outside=cfg.DATASETS.ALLOW_OUTSIDE_ROOT
         )
+        if arguments["aspect_ratio_grouping"]:
+            wide = wide_images(dataset)
         dataset = DatasetFromList(dataset, copy=False)
     dataset = MappedDataset(dataset, arguments.pop("mapper"))
     sampler = arguments.pop("sampler")
     if type(sampler) is TrainingSampler:
         sampler = ShuffledIndices(sampler)
+    if wide is not None:
+        return DataLoader(
+            StreamDataset(dataset, seed),
+            batch_sampler=AspectRatioBatches(sampler, wide, cfg.SOLVER.IMS_PER_BATCH),
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            collate_fn=getattr(mapper, "collate", trivial_batch_collator),
+            worker_init_fn=worker_init_reset_seed,
+        )
     return build_detection_train_loader(
         StreamDataset(dataset, seed),
         mapper=None,
@@ -118,30 +137,34 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Callable) -> Iter
     `INPUT.CLASSIFICATION.BATCH_TEST`. Images that the mapper passes over are left out; the
     evaluator counts them as missing.
     """
-    arguments = _test_loader_from_config(cfg, dataset_name, mapper)
-    dataset = arguments["dataset"]
+    dataset = load_records(cfg, [dataset_name], is_train=False)
     if isinstance(dataset, list):
         check_inside_image_roots(
             dataset, [dataset_name], allow_outside=cfg.DATASETS.ALLOW_OUTSIDE_ROOT
         )
         dataset = DatasetFromList(dataset, copy=False)
     loader = build_detection_test_loader(
-        MappedDataset(dataset, arguments["mapper"], replace=False),
+        MappedDataset(dataset, mapper, replace=False),
         mapper=None,
-        sampler=arguments["sampler"],
         batch_size=cfg.INPUT.CLASSIFICATION.BATCH_TEST if task_of(cfg).one_size else 1,
-        num_workers=arguments["num_workers"],
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=getattr(mapper, "collate", leave_out_missing),
     )
     return FilledBatches(loader) if cfg.DATALOADER.SKIP_BAD_IMAGES else loader
 
 
-def start_at_iteration(loader, iteration: int, images_per_batch: int) -> None:
+def start_at_iteration(
+    loader: DataLoader | AspectRatioGroupedDataset, iteration: int, images_per_batch: int
+) -> None:
     """Let a loader of :func:`build_train_loader`, not read yet, begin with a later batch.
 
-    With aspect-ratio grouping batches are formed later than the stream, so there it begins near
-    that batch, not at it.
+    Where images are grouped by aspect ratio and the annotations have no sizes, Detectron2 forms the
+    batches after the images are read. There the loader begins near that batch, not at it.
     """
     if not isinstance(loader, DataLoader):
-        loader = loader.dataset  # AspectRatioGroupedDataset around a DataLoader
-    loader.dataset.sampler.start = iteration * images_per_batch
+        loader = cast(DataLoader, loader.dataset)
+    if isinstance(loader.batch_sampler, AspectRatioBatches):
+        loader.batch_sampler.start = iteration
+    else:
+        stream = cast(ToIterableDataset, loader.dataset)
+        stream.sampler.start = iteration * images_per_batch

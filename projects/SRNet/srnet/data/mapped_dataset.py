@@ -1,9 +1,20 @@
 """A dataset behind a mapper, that passes over what the mapper rejects."""
 
 from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+Item = TypeVar("Item", covariant=True)
+
+
+class Items(Protocol[Item]):
+    """A map-style dataset: a list, or a `torch.utils.data.Dataset` with a length."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Item: ...
 
 
 class MappedDataset(Dataset):
@@ -21,7 +32,9 @@ class MappedDataset(Dataset):
 
     MAX_DRAWS = 100
 
-    def __init__(self, dataset: Dataset, mapper: Callable, replace: bool = True):
+    def __init__(
+        self, dataset: Items[dict], mapper: Callable[[dict], dict | None], replace: bool = True
+    ):
         self.dataset = dataset
         self.mapper = mapper
         self.replace = replace
@@ -29,7 +42,7 @@ class MappedDataset(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> dict | None:
         for _ in range(self.MAX_DRAWS):
             mapped = self.mapper(self.dataset[index])
             if mapped is not None or not self.replace:

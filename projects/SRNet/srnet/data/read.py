@@ -6,6 +6,7 @@ Pillow decodes. What an image becomes is the same for all tasks: 8 bits a channe
 
 import os
 import stat
+from collections.abc import Sequence
 
 import numpy as np
 from detectron2.data import detection_utils
@@ -151,9 +152,9 @@ def read_label(path: str | os.PathLike, num_classes: int | None, ignore_value: i
 
 def check_label_size(
     image_path: str | os.PathLike,
-    image_size: tuple[int, int],
+    image_size: Sequence[int],
     label_path: str | os.PathLike,
-    label_size: tuple[int, int] | None = None,
+    label_size: Sequence[int] | None = None,
 ) -> None:
     """Check that a label has the size of its image.
 

@@ -1,32 +1,19 @@
 """Gradient accumulation: a batch in several parts, for GPUs that cannot hold it at once."""
 
 import time
-from contextlib import nullcontext
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from detectron2.config import CfgNode
-from detectron2.engine import SimpleTrainer
-from detectron2.utils import comm
+from torch import nn
+from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 
 from .divergence import FiniteLosses
+from .randomness import SeededIterations
 
 
-def check_accumulation(cfg: CfgNode) -> None:
-    """Check that `SOLVER.ACCUMULATE` divides the images of a process.
-
-    Raises:
-        ValueError: it does not.
-    """
-    images, parts = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(), cfg.SOLVER.ACCUMULATE
-    if parts < 1 or images % parts:
-        raise ValueError(
-            f"SOLVER.ACCUMULATE={parts} must divide the {images} images of a process "
-            "(SOLVER.IMS_PER_BATCH / number of processes)"
-        )
-
-
-class AccumulatingTrainer(FiniteLosses, SimpleTrainer):
+class AccumulatingTrainer(SeededIterations, FiniteLosses):
     """Detectron2's SimpleTrainer or AMPTrainer with the batch of an iteration in equal parts.
 
     The gradient is that of the mean of the parts' losses, which is the whole batch's where a loss
@@ -41,14 +28,22 @@ class AccumulatingTrainer(FiniteLosses, SimpleTrainer):
         amp: mixed precision: float16 with scaled losses on a GPU, bfloat16 on a CPU.
     """
 
-    def __init__(self, model, data_loader, optimizer, *, parts: int, amp: bool = False):
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable[list[dict]],
+        optimizer: torch.optim.Optimizer,
+        *,
+        parts: int,
+        amp: bool = False,
+    ):
         super().__init__(model, data_loader, optimizer)
         self.parts = parts
         self.amp = amp
         self.device = next(model.parameters()).device.type
         self.precision = torch.bfloat16 if self.device == "cpu" else torch.float16
         scaled = amp and self.precision == torch.float16
-        self.grad_scaler = torch.amp.GradScaler(self.device, enabled=scaled)
+        self.grad_scaler = GradScaler(self.device, enabled=scaled)
 
     def run_step(self) -> None:
         """Train with one batch."""
@@ -71,7 +66,7 @@ class AccumulatingTrainer(FiniteLosses, SimpleTrainer):
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
-    def _synchronization(self, last: bool):
+    def _synchronization(self, last: bool) -> AbstractContextManager[None]:
         parallel = isinstance(self.model, DistributedDataParallel)
         return self.model.no_sync() if parallel and not last else nullcontext()
 

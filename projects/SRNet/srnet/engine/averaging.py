@@ -17,7 +17,8 @@ class WeightAverage(HookBase):
     """Keep ``average = decay * average + (1 - decay) * weights``, of parameters and buffers.
 
     The averaging is PyTorch's AveragedModel. Its state is in the trainer's checkpoints; at the end
-    of the training the averaged model is saved as `ema/model_final.pth`, to be used as any other.
+    of a finished training the averaged model is saved as `ema/model_final.pth`, to be used as any
+    other.
 
     Args:
         model: the trained model.
@@ -44,14 +45,19 @@ class WeightAverage(HookBase):
         """The averaged model; the trained one's start until the first update."""
         return self.average.module
 
+    def before_train(self) -> None:
+        """Begin with the weights that were loaded after this was built."""
+        if self.average.n_averaged == 0:
+            self.model.load_state_dict(self.source.state_dict())
+
     def after_step(self) -> None:
         """Update the average."""
         if (self.trainer.iter + 1) % self.period == 0:
             self.average.update_parameters(self.source)
 
     def after_train(self) -> None:
-        """Save the averaged model."""
-        if comm.is_main_process():
+        """Save the averaged model, unless the training ended before its last iteration."""
+        if self.trainer.iter >= self.trainer.max_iter and comm.is_main_process():
             folder = os.path.join(self.output_dir, "ema")
             os.makedirs(folder, exist_ok=True)
             Checkpointer(self.model, folder).save("model_final")

@@ -2,19 +2,24 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from detectron2.engine import AMPTrainer, SimpleTrainer
 
+from .randomness import SeededIterations
 
-class FiniteLosses:
+
+class FiniteLosses(SimpleTrainer):
     """Mixed into a Detectron2 trainer: a loss that is not finite is named before the step is made.
 
     Detectron2 looks at the sum over the terms of all processes, on the main one. Here each process
     looks at its own terms.
     """
 
-    def _write_metrics(self, loss_dict: Mapping[str, torch.Tensor], *args, **kwargs) -> None:
+    def _write_metrics(
+        self, loss_dict: Mapping[str, torch.Tensor], *args: Any, **kwargs: Any
+    ) -> None:
         values = {name: loss.item() for name, loss in loss_dict.items()}
         wrong = [f"{name} is {v}" for name, v in values.items() if not math.isfinite(v)]
         if wrong:
@@ -22,30 +27,44 @@ class FiniteLosses:
         super()._write_metrics(loss_dict, *args, **kwargs)
 
 
-class FiniteTrainer(FiniteLosses, SimpleTrainer):
+class FiniteTrainer(SeededIterations, FiniteLosses):
     """Detectron2's SimpleTrainer that names the loss that is not finite."""
 
 
-class FiniteAMPTrainer(FiniteLosses, AMPTrainer):
+class FiniteAMPTrainer(SeededIterations, FiniteLosses, AMPTrainer):
     """Detectron2's AMPTrainer that names the loss that is not finite."""
 
 
 def advise_after_divergence(
-    error: FloatingPointError, iteration: int, checkpoints: Sequence[str], weights: str
+    error: FloatingPointError,
+    iteration: int,
+    own: Sequence[str],
+    found: Sequence[str],
+    weights: str,
 ) -> str:
     """Say where a training diverged and how to go on.
 
     Args:
         error: what went wrong.
         iteration: when.
-        checkpoints: those of the training, the newest first.
+        own: the checkpoints that this training wrote or resumed from and whose weights are finite,
+            the newest first.
+        found: those in the folder, in the order in which a resume tries them.
         weights: `MODEL.WEIGHTS`.
     """
-    if checkpoints:
-        back = f"The last checkpoint is {checkpoints[0]}: --resume continues from it"
+    if own:
+        back = f"The last checkpoint with finite weights is {own[0]}"
+        before = found[: found.index(own[0])] if own[0] in found else []
+        if before:
+            back += f": remove {', '.join(before)}, and --resume continues from it"
+        else:
+            back += ": --resume continues from it"
     else:
         start = f"MODEL.WEIGHTS {weights}" if weights else "random weights"
-        back = f"There is no checkpoint yet: start again from {start}"
+        back = (
+            "This training has no checkpoint with finite weights: start again from "
+            f"{start}, without --resume"
+        )
     what = str(error).rstrip(".")
     return (
         f"training diverged at iteration {iteration}: {what}. {back}; a smaller SOLVER.BASE_LR, a "

@@ -15,6 +15,7 @@ from srnet.checkpoint import load_for_evaluation
 from srnet.modeling import build_model
 
 from .processes import close_process_groups, share_cpu_threads
+from .signals import stop_signals_passed_on
 from .trainer import Trainer
 
 
@@ -29,16 +30,18 @@ def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespac
 
     Raises:
         ValueError: one of these contradicts the machine or the others.
+        SystemExit: a signal stopped the training in all processes; 128 plus its number.
     """
     check_processes(args)
-    detectron2.engine.launch(
-        run_process,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(main, args),
-    )
+    with stop_signals_passed_on(args.num_gpus * args.num_machines):
+        detectron2.engine.launch(
+            run_process,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(main, args),
+        )
 
 
 @close_process_groups

@@ -1,5 +1,7 @@
 """Which evaluator a dataset gets: one table from `evaluator_type` to builders."""
 
+import contextlib
+import io
 import os
 from collections.abc import Callable
 
@@ -12,12 +14,13 @@ from detectron2.evaluation import (
     LVISEvaluator,
 )
 
-from srnet.data.validate import check_panoptic_files
+from srnet.data.validate import read_coco
 from srnet.extras import require_extra
 
 from .cityscapes_instances import CityscapesInstances
 from .classification import ClassificationEvaluator
-from .missing import MissingImages, PanopticEvaluator
+from .missing import MissingImages
+from .panoptic import PanopticEvaluator
 from .semantic import CityscapesEvaluator, SemanticEvaluator
 
 
@@ -33,16 +36,23 @@ def _instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEv
     # Without them Detectron2 takes the tasks from the predictions, so a model that finds nothing
     # would have no mask AP at all.
     tasks = {"bbox": True, "segm": cfg.MODEL.MASK_ON, "keypoints": cfg.MODEL.KEYPOINT_ON}
-    return COCOEvaluator(
+    json_file = MetadataCatalog.get(dataset_name).get("json_file")
+    # pycocotools fails, after all inference, on annotations that lack what is filled in here.
+    content = json_file and read_coco(json_file, masks=cfg.MODEL.MASK_ON, labelled=False)
+    evaluator = COCOEvaluator(
         dataset_name,
         tasks=tuple(task for task, on in tasks.items() if on),
         output_dir=output_folder,
         kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
     )
+    if content:
+        evaluator._coco_api.dataset = content
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluator._coco_api.createIndex()
+    return evaluator
 
 
 def _panoptic(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    check_panoptic_files(dataset_name)  # now, not after hours of inference
     return PanopticEvaluator(dataset_name, output_folder, cfg.DATALOADER.SKIP_BAD_IMAGES)
 
 

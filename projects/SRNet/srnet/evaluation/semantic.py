@@ -9,9 +9,11 @@ import logging
 import os
 from collections import OrderedDict
 
+import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import CityscapesSemSegEvaluator, SemSegEvaluator
 from detectron2.utils import comm
+from numpy.typing import DTypeLike
 from tabulate import tabulate
 
 from srnet.data.paths import inside
@@ -29,14 +31,14 @@ class SemanticEvaluator(SemSegEvaluator):
     def __init__(self, dataset_name: str, output_folder: str | None = None):
         metadata = MetadataCatalog.get(dataset_name)
 
-        def load(path, dtype):
+        def load(path: str, dtype: DTypeLike) -> np.ndarray:
             label = read_label(path, len(metadata.stuff_classes), metadata.ignore_label)
             check_label_size(*self._predicted, path, label.shape)
             return label.astype(dtype)
 
         super().__init__(dataset_name, output_dir=output_folder, sem_seg_loading_fn=load)
 
-    def process(self, inputs, outputs):
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Count the pixels of a batch.
 
         Raises:
@@ -46,7 +48,7 @@ class SemanticEvaluator(SemSegEvaluator):
             self._predicted = image["file_name"], tuple(output["sem_seg"].shape[-2:])
             super().process([image], [output])
 
-    def evaluate(self):
+    def evaluate(self) -> dict | None:
         """Return Detectron2's results on the main process, None on the others."""
         results = super().evaluate()
         if results:
@@ -92,14 +94,14 @@ class CityscapesEvaluator(CityscapesSemSegEvaluator):
                         "gtFine_trainvaltest.zip again"
                     )
 
-    def process(self, inputs, outputs):
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Write the predictions of a batch."""
         from .cityscapes_labels import write_label_ids
 
         for image, output in zip(inputs, outputs, strict=True):
             write_label_ids(output["sem_seg"], image["file_name"], self._temp_dir)
 
-    def evaluate(self):
+    def evaluate(self) -> OrderedDict | None:
         """Return the results (%) on the main process, None on the others.
 
         Returns:
@@ -127,7 +129,7 @@ class CityscapesEvaluator(CityscapesSemSegEvaluator):
             ) from error
         finally:
             self._working_dir.cleanup()
-        results = OrderedDict()
+        results: OrderedDict[str, float] = OrderedDict()
         for name, whole, single in (
             ("IoU", "averageScoreClasses", "classScores"),
             ("iIoU", "averageScoreInstClasses", "classInstScores"),
@@ -172,7 +174,7 @@ def _report(results: dict, mean: str, dataset_name: str, folder: str | None) -> 
             json.dump({key: _plain(value) for key, value in values.items()}, file, indent=1)
 
 
-def _plain(value):
+def _plain(value: dict | str | float | None) -> dict | str | float | None:
     """NumPy's numbers as Python's, and null for what is not a number."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}

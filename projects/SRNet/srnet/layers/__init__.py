@@ -17,7 +17,7 @@ from .context import (
     RecurrentCrissCrossAttention,
     SqueezeExcitation,
 )
-from .folding import conv_after_context
+from .context_conv import ContextConv
 from .losses import OhemCrossEntropy, PixelCrossEntropy
 from .squeeze_reasoning import SqueezeReasoning, SqueezeReasoningGate
 
@@ -26,6 +26,7 @@ __all__ = [
     "FLOP_HANDLES",
     "AsymmetricPyramidNonLocal",
     "CompactGeneralizedNonLocal",
+    "ContextConv",
     "ContextEncoding",
     "CrissCrossAttention",
     "DoubleAttention",
@@ -41,5 +42,4 @@ __all__ = [
     "SqueezeExcitation",
     "SqueezeReasoning",
     "SqueezeReasoningGate",
-    "conv_after_context",
 ]

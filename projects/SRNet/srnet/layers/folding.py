@@ -3,15 +3,14 @@
 At inference Eq. 7 is linear in the map, ``y = (I + W_R diag(g) W_b) x`` with one vector g an image.
 So a convolution of y is a convolution of x with another weight, which is exact, and neither y nor
 b, c and their products are ever computed. Making the weight costs the same on every map, so on
-small ones the plain form is the cheaper. Half of that cost, the product of the convolution's weight
-with W_R, is the same for all images: where no gradient is asked for it is computed once and kept.
+small ones the plain form is the cheaper. This file has the weight and the costs;
+`context_conv.py` has the module that chooses.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from .precision import no_autocast, widen
@@ -42,7 +41,11 @@ def total(cost: Cost) -> int:
 
 
 def reconstruction_costs(
-    context: SqueezeReasoning, conv: nn.Conv2d, shape: tuple[int, int, int, int]
+    context: SqueezeReasoning,
+    conv: nn.Conv2d,
+    shape: Sequence[int],
+    *,
+    keeps_products: bool = False,
 ) -> tuple[Cost, Cost]:
     """Estimate what SR before a convolution costs, plain and folded.
 
@@ -52,11 +55,12 @@ def reconstruction_costs(
         context: SR on C channels, P of them squeezed.
         conv: the convolution that follows, C -> O channels with a kernel of k x k.
         shape: (N, C, H, W) of the map.
+        keeps_products: whether the product of both weights is there already.
 
     Returns:
         The cost of the plain and of the folded form. Plain: 1x1 convolutions to ``b``, ``c`` and
         back, their maps, and the sum with x. Folded: what squeezes x, and for the weight
-        ``O k k C P`` multiply-adds for each image, and once more where that is not kept.
+        ``O k k C P`` multiply-adds for each image, and once more for the product of both weights.
     """
     images, channels, height, width = shape
     positions = images * height * width
@@ -70,7 +74,7 @@ def reconstruction_costs(
         elements=positions * ((9 if is_ghp else 5) * reduced + 4 * channels),
     )
     weight = Cost(
-        products=(images + (0 if keeps_products() else 1)) * rows * channels * reduced,
+        products=(images + (0 if keeps_products else 1)) * rows * channels * reduced,
         # The permutation, the sum and the convolution's own copy.
         elements=6 * images * rows * channels,
     )
@@ -85,8 +89,25 @@ def reconstruction_costs(
     return plain, folded
 
 
+class Products(NamedTuple):
+    """What the folded weight takes of two weights alone, for a kernel of k x k; at least fp32."""
+
+    rows: torch.Tensor
+    """(O k k, C): the convolution's weight, a row for each output channel and place in the kernel.
+    """
+    through_r: torch.Tensor
+    """(O k k, P): the rows times W_R."""
+
+
+def multiply_weights(weight: torch.Tensor, weight_r: torch.Tensor) -> Products:
+    """Multiply the (O, C, k, k) weight of a convolution with the (C, P, 1, 1) of W_R."""
+    with no_autocast(weight.device):
+        rows = widen(weight).permute(0, 2, 3, 1).reshape(-1, weight.shape[1])
+        return Products(rows, rows @ widen(weight_r.flatten(1)))
+
+
 def folded_weight(
-    context: SqueezeReasoning, scales: torch.Tensor, weight: torch.Tensor
+    context: SqueezeReasoning, scales: torch.Tensor, weight: torch.Tensor, products: Products
 ) -> torch.Tensor:
     """The weights that make of x what a convolution makes of SR's y.
 
@@ -94,122 +115,19 @@ def folded_weight(
         context: the module, C channels.
         scales: (N, P), its :meth:`SqueezeReasoning.scales` of a map.
         weight: (O, C, k, k) of the convolution.
+        products: those of `weight` and W_R.
 
     Returns:
         (N, O, C, k, k), one weight an image, in the precision and memory format of `weight`.
     """
     out_channels, _, *kernel = weight.shape
     with no_autocast(weight.device):
-        rows, through_r = _products(context, weight)
         to_x = widen(context.conv_b.weight.flatten(1)) * widen(scales).unsqueeze(2)
         images = len(to_x)
-        folded = torch.baddbmm(
-            rows.expand(images, -1, -1), through_r.expand(images, -1, -1), to_x
-        ).to(weight.dtype)
-    if len(rows) == out_channels:
+        rows, through_r = (matrix.expand(images, -1, -1) for matrix in products)
+        folded = torch.baddbmm(rows, through_r, to_x).to(weight.dtype)
+    if folded.shape[1] == out_channels:
         return folded[..., None, None]
     folded = folded.unflatten(1, (out_channels, *kernel)).permute(0, 1, 4, 2, 3)
     # What the permutation leaves is channels last, for which a convolution would convert the map.
     return folded.contiguous() if weight.is_contiguous() else folded
-
-
-class _Kept(NamedTuple):
-    """What was computed of two weights, and how to see that they are still the same."""
-
-    weights: tuple[torch.Tensor, torch.Tensor]
-    """Detached, so that their memory is not given to others while it is compared."""
-    stamps: list[tuple[int, int, torch.dtype]]
-    products: tuple[torch.Tensor, torch.Tensor]
-
-
-_KEPT: WeakKeyDictionary[SqueezeReasoning, _Kept] = WeakKeyDictionary()
-
-
-def keeps_products() -> bool:
-    """Whether the product of two weights is kept: not for autograd, nor in a recorded graph."""
-    recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    return not (recorded or torch.is_grad_enabled())
-
-
-def _products(context: SqueezeReasoning, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The weight with a row for each output channel and place in the kernel, and that times W_R.
-
-    Both are kept for the next image, (O k k, C) and (O k k, P), 14 MB for the paper's head. They
-    are computed again after training, and when one of the weights is another tensor or was written
-    to as far as PyTorch counts, which is not so for writes to `weight.data`.
-    """
-    weights = (weight, context.conv_r.weight)
-    if not keeps_products() or any(w.is_inference() for w in weights):
-        return _multiply(*weights)
-    stamps = [(w.data_ptr(), w._version, w.dtype) for w in weights]
-    kept = _KEPT.get(context)
-    if kept is None or kept.stamps != stamps:
-        detached = (weights[0].detach(), weights[1].detach())
-        kept = _KEPT[context] = _Kept(detached, stamps, _multiply(*weights))
-    return kept.products
-
-
-def _multiply(weight: torch.Tensor, weight_r: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    rows = widen(weight).permute(0, 2, 3, 1).reshape(-1, weight.shape[1])
-    return rows, rows @ widen(weight_r.flatten(1))
-
-
-def conv_after_context(context: nn.Module | None, conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
-    """Compute ``conv(context(x))``, at inference folded where that is cheaper.
-
-    Folded are :class:`SqueezeReasoning` and a convolution with one group and zero padding; all else
-    runs as it stands. `SqueezeReasoning.fold` overrides the choice. It is made by
-    :func:`reconstruction_costs`, for each size of the map; a model that is exported for maps of
-    any size folds, and one for batches of any size does not, as each image has a weight of its own
-    (strict exporting cannot tell that from torch.compile, and refuses such batches).
-    torch.jit.trace records the plain form.
-
-    Args:
-        context: a context module, None for none.
-        conv: what follows it: a convolution, with Detectron2's `norm` and `activation` or without.
-        x: (N, C, H, W).
-
-    Returns:
-        (N, O, H', W').
-    """
-    if context is None:
-        return conv(x)
-    if not folds(context, conv, x):
-        if context.training and not torch.compiler.is_compiling():
-            _KEPT.pop(context, None)
-        return conv(context(x))
-    weights = folded_weight(context, context.scales(x), conv.weight)
-    outputs = [
-        F.conv2d(image.unsqueeze(0), weight, conv.bias, conv.stride, conv.padding, conv.dilation)
-        for image, weight in zip(x, weights, strict=True)
-    ]
-    y = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    for name in ("norm", "activation"):
-        function = getattr(conv, name, None)
-        if function is not None:
-            y = function(y)
-    return y
-
-
-def folds(context: nn.Module, conv: nn.Conv2d, x: torch.Tensor) -> bool:
-    """Whether :func:`conv_after_context` folds; its docstring has the rule."""
-    if not isinstance(context, SqueezeReasoning) or context.training or x.numel() == 0:
-        return False
-    if conv.groups != 1 or conv.padding_mode != "zeros":
-        return False
-    if context.fold is not None:
-        return context.fold
-    if torch.jit.is_tracing():
-        return False
-    # torch.compile, which also says that it exports, makes a graph for each outcome of the rest.
-    if torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
-        any_batch, any_size = (is_symbolic(x.shape[:1]), is_symbolic(x.shape[2:]))
-        if any_batch or any_size:
-            return not any_batch
-    plain, folded = reconstruction_costs(context, conv, x.shape)
-    return total(folded) < total(plain)
-
-
-def is_symbolic(lengths: torch.Size) -> bool:
-    """Whether one of the lengths is a variable of an exported program."""
-    return any(isinstance(length, torch.SymInt) for length in lengths)

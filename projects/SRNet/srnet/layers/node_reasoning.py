@@ -2,7 +2,7 @@
 
 Li et al., Towards Efficient Scene Understanding via Squeeze Reasoning, IEEE TIP 2021, section
 III-B.2. Every module maps the nodes G^T of shape (N, K, d) to the same shape; the paper writes the
-transpose, G as a (d x K) matrix.
+transpose, G as a (d x K) matrix. The dimension N may be missing.
 """
 
 import math
@@ -56,8 +56,8 @@ class SelfAttentionReasoning(nn.Module):
 
     def forward(self, nodes: torch.Tensor) -> torch.Tensor:
         """Map (N, K, d) nodes to (N, K, d)."""
-        correlation = torch.matmul(self.query(nodes), self.key(nodes).transpose(1, 2))
-        return F.relu(torch.matmul(correlation.transpose(1, 2), self.value(nodes)))
+        correlation = torch.matmul(self.query(nodes), self.key(nodes).transpose(-2, -1))
+        return F.relu(torch.matmul(correlation.transpose(-2, -1), self.value(nodes)))
 
 
 class FullyConnectedReasoning(nn.Module):
@@ -77,7 +77,7 @@ class FullyConnectedReasoning(nn.Module):
 
     def forward(self, nodes: torch.Tensor) -> torch.Tensor:
         """Map (N, K, d) nodes to (N, K, d)."""
-        vector = self.expand(F.relu(self.reduce(nodes.flatten(1))))
+        vector = self.expand(F.relu(self.reduce(nodes.flatten(-2))))
         return torch.sigmoid(vector).view_as(nodes)
 
 

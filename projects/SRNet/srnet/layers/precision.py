@@ -27,19 +27,38 @@ def has_autocast(device_type: str) -> bool:
     return torch.amp.is_autocast_available(device_type)
 
 
+def is_autocast_on(device: torch.device) -> bool:
+    """Whether operations on a device cast their operands by themselves."""
+    return has_autocast(device.type) and torch.is_autocast_enabled(device.type)
+
+
+def narrow_like(vector: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Cast what was summed in at least fp32 to the precision of a map and of the weights for it.
+
+    Under autocast the weights are fp32 and a mean of products can be beyond fp16: it stays as it is
+    there. The precision is not read from a weight, which may be wrapped or computed.
+    """
+    if not torch.jit.is_scripting():  # noqa: SIM102  TorchScript skips what stands under this
+        if is_autocast_on(x.device):
+            return vector
+    return vector.to(x.dtype)
+
+
 def wide_matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Matrix product of two tensors (..., L, M) and (..., M, P), computed in at least fp32."""
+    if torch.jit.is_scripting():
+        return torch.matmul(widen(a), widen(b))
     with no_autocast(a.device):
         return torch.matmul(widen(a), widen(b))
 
 
 def mean_over_positions(b: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean over the positions of ``b``, or of ``b * c``: (N, P, H, W) -> (N, P).
+    """Mean over the positions of ``b``, or of ``b * c``: (..., P, H, W) -> (..., P).
 
     The sum over a large map overflows fp16 and rounds in bf16, so half precision is accumulated in
     fp32, which is also what comes back.
     """
     dtype = torch.promote_types(b.dtype, torch.float32)
     if c is None:
-        return b.mean((2, 3), dtype=dtype)
-    return (b.to(dtype) * c.to(dtype)).mean((2, 3))
+        return b.mean((-2, -1), dtype=dtype)
+    return (b.to(dtype) * c.to(dtype)).mean((-2, -1))

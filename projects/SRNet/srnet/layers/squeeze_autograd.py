@@ -6,16 +6,18 @@ product away from ``x``, and ``x`` is held anyway as the output of the layer bef
 of this file keep ``x`` alone and compute ``b`` twice and ``c`` once more: nine products of a weight
 with the map in a backward pass in place of six.
 
+The backward passes consist of differentiable operations on the inputs, so autograd finds the higher
+derivatives by itself.
+
 They take operands of one precision, :func:`cast_for_autocast` sees to that. They are not used under
 torch.compile, which finds equal products by itself and decides what is kept.
 """
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from .precision import has_autocast, mean_over_positions, no_autocast
+from .precision import is_autocast_on, mean_over_positions, no_autocast
 
 
 class Squeeze(torch.autograd.Function):
@@ -36,7 +38,6 @@ class Squeeze(torch.autograd.Function):
             return mean_over_positions(b, c), b
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad_vector, grad_b):
         """Return the gradients of x and both weights."""
         x, weight_b, weight_c = ctx.saved_tensors
@@ -80,7 +81,6 @@ class Reconstruct(torch.autograd.Function):
             return F.conv2d(b * scales[:, :, None, None], weight_r)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
         """Return the gradients of b, the scales and the weight."""
         scales, weight_r, x, weight_b = ctx.saved_tensors
@@ -104,10 +104,10 @@ class Reconstruct(torch.autograd.Function):
 
 def cast_for_autocast(*tensors: torch.Tensor | None) -> list[torch.Tensor | None]:
     """Cast as autocast casts the operands of a convolution; leave all as they are without it."""
-    device = tensors[0].device.type
-    if not has_autocast(device) or not torch.is_autocast_enabled(device):
+    device = tensors[0].device
+    if not is_autocast_on(device):
         return list(tensors)
-    dtype = torch.get_autocast_dtype(device)
+    dtype = torch.get_autocast_dtype(device.type)
     return [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors]
 
 

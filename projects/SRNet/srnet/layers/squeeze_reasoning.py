@@ -10,10 +10,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from .node_reasoning import REASONINGS, GraphReasoning
-from .precision import mean_over_positions, no_autocast, widen
+from .plain import is_plain_pointwise, is_plain_tensor, is_transformed
+from .precision import mean_over_positions, narrow_like, no_autocast, widen
 from .squeeze_autograd import Reconstruct, Squeeze, cast_for_autocast, keeps_graph
 
 SQUEEZES = ("gap", "ghp")
+
+# torch.fx records each as one operation: they look at the precision of their inputs.
+torch.fx.wrap("mean_over_positions")
+torch.fx.wrap("narrow_like")
 
 
 class SqueezeReasoning(nn.Module):
@@ -40,18 +45,12 @@ class SqueezeReasoning(nn.Module):
             on the (N, P) vector before the reasoning. The paper's equations have none, and so has
             the default.
 
-    Attributes:
-        fold: whether a convolution that follows takes over the reconstruction at inference (see
-            `folding.py`); None, the start, for where that is cheaper.
-
     Shape:
-        (N, C, H, W) -> (N, C, H, W)
+        (N, C, H, W) -> (N, C, H, W), or (C, H, W) -> (C, H, W)
 
     Raises:
         ValueError: an argument is out of its range; the message names it and what is allowed.
     """
-
-    fold: bool | None = None
 
     def __init__(
         self,
@@ -89,14 +88,9 @@ class SqueezeReasoning(nn.Module):
         nn.init.zeros_(self.conv_r.weight)
 
     def reason(self, vector: torch.Tensor) -> torch.Tensor:
-        """Map the squeezed (N, P) vector to the (N, P) scales of Eq. 7.
-
-        The vector meets the norm in the precision of the weights: under autocast that is fp32, and
-        a mean of products can be beyond fp16.
-        """
-        vector = vector.to(self.conv_b.weight.dtype)
-        nodes = self.norm(vector).unflatten(1, (self.num_nodes, -1))
-        return self.reasoning(nodes).flatten(1)
+        """Map the squeezed (..., P) vector to the (..., P) scales of Eq. 7."""
+        nodes = self.norm(vector).unflatten(-1, (self.num_nodes, -1))
+        return self.reasoning(nodes).flatten(-2)
 
     def scales(self, x: torch.Tensor) -> torch.Tensor:
         """The (N, P) scales of a (N, C, H, W) map, with no map formed where that can be.
@@ -105,6 +99,7 @@ class SqueezeReasoning(nn.Module):
         ``W_b S W_c^T`` with the second moments S of the channels, which takes less than b and c
         where :meth:`uses_moments` says so. In half precision S would round too early.
         """
+        precision = x
         x, weight_b = cast_for_autocast(x, self.conv_b.weight)
         weight_c = None if self.conv_c is None else self.conv_c.weight.to(weight_b.dtype)
         with no_autocast(x.device):
@@ -116,20 +111,36 @@ class SqueezeReasoning(nn.Module):
             else:
                 b, c = F.conv2d(x, torch.cat([weight_b, weight_c])).chunk(2, dim=1)
                 vector = mean_over_positions(b, c)
-        return self.reason(vector)
+        return self.reason(narrow_like(vector, precision))
 
     def uses_moments(self) -> bool:
         """Whether 10 / 16 C^2 multiply-adds a position are fewer than the 2 C P of b and c."""
         return 5 * self.channels < 16 * self.conv_b.out_channels
 
+    def is_plain(self) -> bool:
+        """Whether its convolutions are as built, so that their weights say what they compute."""
+        convolutions = (self.conv_b, self.conv_r, self.conv_c)
+        return all(c is None or is_plain_pointwise(c) for c in convolutions)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Add global context to a (N, C, H, W) map."""
-        if keeps_graph():
-            return self._forward_lean(x)
+        """Add global context to a (N, C, H, W) or (C, H, W) map."""
+        if not torch.jit.is_scripting():  # noqa: SIM102  TorchScript skips what stands under this
+            if self._runs_lean(x):
+                return self._forward_lean(x)
         b = self.conv_b(x)
-        vector = mean_over_positions(b, self.conv_c(x) if self.conv_c is not None else None)
-        scales = self.reason(vector)
-        return self.conv_r(b * scales[:, :, None, None].to(b.dtype)) + x
+        c = self.conv_c(x) if self.conv_c is not None else None
+        scales = self.reason(narrow_like(mean_over_positions(b, c), x))
+        return self.conv_r(b * scales[..., None, None].to(b.dtype)) + x
+
+    def _runs_lean(self, x: torch.Tensor) -> bool:
+        """Whether autograd records: plain operations alone, and no other way of differentiating."""
+        return (
+            keeps_graph()
+            and is_plain_tensor(x)
+            and x.dim() == 4
+            and self.is_plain()
+            and not is_transformed(x, *self.parameters())
+        )
 
     def _forward_lean(self, x: torch.Tensor) -> torch.Tensor:
         """The same, with x alone kept for the backward pass."""
@@ -138,7 +149,7 @@ class SqueezeReasoning(nn.Module):
             x, self.conv_b.weight, weight_c, self.conv_r.weight
         )
         vector, b = Squeeze.apply(narrow, weight_b, weight_c)
-        scales = self.reason(vector).to(b.dtype)
+        scales = self.reason(narrow_like(vector, x)).to(b.dtype)
         return Reconstruct.apply(b, scales, weight_r, narrow, weight_b) + x
 
     def extra_repr(self) -> str:
@@ -158,7 +169,7 @@ class SqueezeReasoningGate(nn.Module):
         num_nodes: K.
 
     Shape:
-        (N, C, H, W) -> (N, C, H, W)
+        (N, C, H, W) -> (N, C, H, W), or (C, H, W) -> (C, H, W)
 
     Raises:
         ValueError: ``num_nodes`` does not divide ``channels``.
@@ -171,10 +182,10 @@ class SqueezeReasoningGate(nn.Module):
         self.reasoning = GraphReasoning(num_nodes, channels // num_nodes, activation=nn.Sigmoid())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Scale the channels of a (N, C, H, W) map."""
-        vector = mean_over_positions(x).to(x.dtype)
-        scales = self.reasoning(vector.unflatten(1, (self.num_nodes, -1))).flatten(1)
-        return x * scales[:, :, None, None].to(x.dtype)
+        """Scale the channels of a (N, C, H, W) or (C, H, W) map."""
+        vector = narrow_like(mean_over_positions(x), x)
+        scales = self.reasoning(vector.unflatten(-1, (self.num_nodes, -1))).flatten(-2)
+        return x * scales[..., None, None].to(x.dtype)
 
 
 def second_moments(x: torch.Tensor, *, blocks: int = 4) -> torch.Tensor:
@@ -192,7 +203,7 @@ def second_moments(x: torch.Tensor, *, blocks: int = 4) -> torch.Tensor:
     """
     rows = x.flatten(2)
     step = -(-rows.shape[1] // blocks)
-    parts = []
+    parts: list[torch.Tensor] = []
     for first in range(0, rows.shape[1], step):
         products = rows[:, first : first + step] @ rows[:, first:].transpose(1, 2)
         # Left of the diagonal block: what the blocks above computed, mirrored.

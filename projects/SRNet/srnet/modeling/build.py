@@ -1,5 +1,7 @@
 """Building a model, and what its device needs: the one place that knows devices."""
 
+from typing import TypeVar
+
 import detectron2.modeling
 import torch
 from detectron2.config import CfgNode
@@ -13,6 +15,8 @@ DETECTRON2_HEADS = {
     "PanopticFPN": ("ROI_BOX_HEAD", "ROI_MASK_HEAD", "SEM_SEG_HEAD"),
 }
 
+Part = TypeVar("Part", bound=nn.Module)
+
 
 def build_model(cfg: CfgNode) -> nn.Module:
     """Build the model of a config, with random weights, on `MODEL.DEVICE`.
@@ -23,7 +27,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
     return detectron2.modeling.build_model(cfg)
 
 
-def fit_to_device(cfg: CfgNode, part: nn.Module) -> nn.Module:
+def fit_to_device(cfg: CfgNode, part: Part) -> Part:
     """Make a new part of a model, a backbone or a head, fit for `MODEL.DEVICE`.
 
     * On a CPU each `torch.nn.SyncBatchNorm` becomes Detectron2's NaiveSyncBatchNorm: PyTorch's
@@ -32,17 +36,24 @@ def fit_to_device(cfg: CfgNode, part: nn.Module) -> nn.Module:
       convolutions hand that format on to their outputs.
 
     Returns:
-        The part, changed in place, or its replacement.
+        The part, changed in place.
 
     Raises:
         ValueError: see :func:`check_head_norms`.
     """
     if torch.device(cfg.MODEL.DEVICE).type == "cpu":
         check_head_norms(cfg)
-        part = replace_sync_batchnorm(part)
+        for name, child in part.named_children():
+            part.add_module(name, replace_sync_batchnorm(child))
     if cfg.MODEL.CHANNELS_LAST:
-        part = part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        set_memory_format(part, torch.channels_last)
     return part
+
+
+def set_memory_format(module: nn.Module, memory_format: torch.memory_format) -> None:
+    """Keep the four-dimensional parameters and buffers of a module in a memory format."""
+    # The stubs of Module.to lack the overload that its documentation has.
+    module.to(memory_format=memory_format)  # type: ignore[call-overload]
 
 
 def check_head_norms(cfg: CfgNode) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
-from detectron2.layers import ASPP, get_norm
+from detectron2.layers import ASPP, Conv2d, get_norm
 from detectron2.utils.registry import Registry
 from torch import nn
 
+from srnet import layers
 from srnet.layers import (
     CBAM,
     AsymmetricPyramidNonLocal,
@@ -58,16 +60,54 @@ def build_context(
     Raises:
         ValueError: no module of that name; the message lists the known ones.
     """
+    build = context_builder(context, norm=norm, key=key)
+    return None if build is None else build(channels)
+
+
+def context_builder(
+    context: CfgNode, *, norm: str = "BN", key: str = "NAME"
+) -> Callable[[int], nn.Module] | None:
+    """What makes the module that `MODEL.CONTEXT` names from its channels; None for no name.
+
+    Arguments and errors as :func:`build_context`.
+    """
     name = context[key]
     if not name:
         return None
     CONTEXT_NAMES.check(f"MODEL.CONTEXT.{key}", name)
-    return CONTEXT_REGISTRY.get(name)(context, channels, norm)
+    build = CONTEXT_REGISTRY.get(name)
+    return lambda channels: build(context, channels, norm)
 
 
 def context_channels(context: nn.Module | None, channels: int) -> int:
     """Channels that come out of a context module (or of none) for `channels` going in."""
     return getattr(context, "out_channels", channels)
+
+
+def fold_choice(context: CfgNode) -> bool | None:
+    """The `fold` of :class:`ContextConv` that `MODEL.CONTEXT.FOLD` names.
+
+    Raises:
+        ValueError: an unknown name; the message lists the known ones.
+    """
+    RANGES["MODEL.CONTEXT.FOLD"].check("MODEL.CONTEXT.FOLD", context.FOLD)
+    return {"auto": None, "always": True, "never": False}[context.FOLD]
+
+
+class ContextConv(layers.ContextConv):
+    """`srnet.layers.ContextConv` that also folds Detectron2's convolutions.
+
+    Those contain what follows them, `norm` and `activation`.
+    """
+
+    conv_types = (nn.Conv2d, Conv2d)
+
+    def after_conv(self, conv: nn.Module, y: torch.Tensor) -> torch.Tensor:
+        """The norm and the activation of a Detectron2 convolution."""
+        if isinstance(conv, Conv2d):
+            y = y if conv.norm is None else conv.norm(y)
+            y = y if conv.activation is None else conv.activation(y)
+        return y
 
 
 def norm_layer(norm: str) -> Callable[[int], nn.Module]:
@@ -81,8 +121,7 @@ def sr(context: CfgNode, channels: int, norm: str) -> nn.Module:
     for key in ("NORM", "FOLD"):
         RANGES[f"MODEL.CONTEXT.{key}"].check(f"MODEL.CONTEXT.{key}", context[key])
     norms = {"": None, "LN": nn.LayerNorm}
-    folds = {"auto": None, "always": True, "never": False}
-    module = SqueezeReasoning(
+    return SqueezeReasoning(
         channels,
         reduction=context.REDUCTION,
         num_nodes=context.NUM_NODES,
@@ -90,8 +129,6 @@ def sr(context: CfgNode, channels: int, norm: str) -> nn.Module:
         reasoning=context.REASONING,
         norm=norms[context.NORM],
     )
-    module.fold = folds[context.FOLD]
-    return module
 
 
 @CONTEXT_REGISTRY.register()

@@ -5,6 +5,7 @@ from detectron2.data import Metadata, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.colormap import colormap
 from detectron2.utils.visualizer import ColorMode, Visualizer
+from numpy.typing import ArrayLike
 
 from srnet.data.read import read_label
 
@@ -27,11 +28,13 @@ class SceneVisualizer(Visualizer):
         super().__init__(image, metadata, scale=scale, instance_mode=ColorMode.SEGMENTATION)
         self.names, self.min_score = names, min_score
 
-    def _draw_text_in_mask(self, binary_mask, text, color):
+    def _draw_text_in_mask(
+        self, binary_mask: np.ndarray, text: str, color: tuple[float, ...]
+    ) -> None:
         if self.names:
             super()._draw_text_in_mask(binary_mask, text, color)
 
-    def _jitter(self, color):
+    def _jitter(self, color: ArrayLike) -> tuple[float, ...]:
         # Milder than Detectron2's, whose colours can no longer be found in the legend.
         return tuple(0.6 * np.array(color) + 0.4 * np.array(super()._jitter(color)))
 

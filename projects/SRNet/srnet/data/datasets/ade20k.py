@@ -12,7 +12,7 @@ NUM_CLASSES = 150
 VOID = 255
 # Split -> its folder in the release, and its number of images.
 SPLITS = {"train": ("training", 20210), "val": ("validation", 2000)}
-PREPARE = "python datasets/prepare_ade20k.py"
+PREPARE = "srnet prepare ade20k"
 
 
 def register_all_ade20k(root: str) -> None:

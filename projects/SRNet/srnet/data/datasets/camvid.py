@@ -22,14 +22,14 @@ CLASSES = (
     ("Bicyclist", (0, 128, 192)),
 )
 VOID = 11
-# CamVid labels no instances: `datasets/prepare_camvid_coco.py` derives them for these classes.
+# CamVid labels no instances: `srnet prepare camvid-coco` derives them for these classes.
 THINGS = ("SignSymbol", "Car", "Pedestrian", "Bicyclist")
 IMAGES = {"train": 367, "val": 101, "test": 233}
 # Dataset name -> folder under DETECTRON2_DATASETS, and the argument with which the prepare script
 # makes it.
 LAYOUTS = {
-    "camvid": ("camvid", "python datasets/prepare_camvid.py segnet SEGNET_CAMVID"),
-    "camvid_960x720": ("camvid_960x720", "python datasets/prepare_camvid.py cambridge CAMVID"),
+    "camvid": ("camvid", "srnet prepare camvid segnet SEGNET_CAMVID"),
+    "camvid_960x720": ("camvid_960x720", "srnet prepare camvid cambridge CAMVID"),
 }
 
 
@@ -71,5 +71,5 @@ def register_all_camvid(root: str) -> None:
     for split in IMAGES:
         images = os.path.join(root, LAYOUTS["camvid"][0], split)
         targets = os.path.join(folder, f"stuff_{split}")
-        prepare = "python datasets/prepare_camvid_coco.py"
+        prepare = "srnet prepare camvid-coco"
         register_instances_and_panoptic("camvid", split, classes, images, folder, targets, prepare)

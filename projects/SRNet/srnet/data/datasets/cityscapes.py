@@ -11,6 +11,8 @@ from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 from detectron2.data.datasets.cityscapes import _cityscapes_files_to_dict
 from detectron2.utils import comm
 
+from srnet.extras import require_extra
+
 from .cityscapes_scripts import provide_cityscapesscripts
 from .semantic_folders import list_files, preparation_advice
 
@@ -44,7 +46,7 @@ IMAGE_SUFFIX = "_leftImg8bit.png"
 TRAIN_ID_SUFFIX = "_gtFine_labelTrainIds.png"
 # The last two for the instances: trained on, and evaluated against.
 INSTANCE_SUFFIXES = ("_gtFine_labelIds.png", "_gtFine_polygons.json", "_gtFine_instanceIds.png")
-PREPARE = "python datasets/prepare_cityscapes.py"
+PREPARE = "srnet prepare cityscapes"
 VOID = 255
 
 
@@ -82,8 +84,11 @@ def load_instances(root: str, split: str) -> list[dict]:
     Arguments, returned dicts (with "annotations") and errors as :func:`load_cityscapes`, and:
 
     Raises:
+        ModuleNotFoundError: a package of the extra `eval` is missing; the message names it.
         ValueError: an image's polygons cannot be read; the message names the file.
     """
+    for package in ("cityscapesscripts", "shapely"):
+        require_extra(package, "reading the instances of Cityscapes")
     from cityscapesscripts.helpers.labels import labels
 
     images = _list_images(root, split, INSTANCE_SUFFIXES)

@@ -2,8 +2,10 @@
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 # Since its commit 4823082a (2024-12-19), still in 02b5c4e2 (2026-06-06), Detectron2's loader and
 # evaluator of Cityscapes' instances import cityscapesscripts from a place that only Meta has.
@@ -13,7 +15,9 @@ ELSEWHERE = "deeplearning.projects.cityscapesApi"
 class _Elsewhere(MetaPathFinder, Loader):
     """Finds cityscapesscripts at that place too."""
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """Answer for the place and what cityscapesscripts has there."""
         if f"{ELSEWHERE}.".startswith(f"{name}."):
             return ModuleSpec(name, self, is_package=True)
@@ -21,7 +25,7 @@ class _Elsewhere(MetaPathFinder, Loader):
             return ModuleSpec(name, self)
         return None
 
-    def exec_module(self, module):
+    def exec_module(self, module: ModuleType) -> None:
         """Put the installed module in the place of the one that was just made."""
         name = module.__name__.removeprefix(f"{ELSEWHERE}.")
         if name != module.__name__:

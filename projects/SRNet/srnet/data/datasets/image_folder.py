@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,7 +128,7 @@ def _scan(folder: str, classes: list[str]) -> tuple[Listing, dict[str, int]]:
     """List the images, and the modification times of all folders in nanoseconds."""
     directories: dict[str, int] = {}
 
-    def names_by_class():
+    def names_by_class() -> Iterator[list[str]]:
         for name in classes:
             names = sorted(_images(os.path.join(folder, name), "", folder, directories))
             if not names:
@@ -202,7 +202,7 @@ def _write_cache(path: str, listing: Listing, directories: dict[str, int], start
         logging.getLogger(__name__).warning("cannot keep the listing in %s: %s", path, error)
 
 
-def _join(names) -> np.ndarray:
+def _join(names: Iterable[str]) -> np.ndarray:
     return np.frombuffer(os.fsencode("\0".join(names)), np.uint8)
 
 

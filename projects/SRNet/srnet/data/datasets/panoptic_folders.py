@@ -7,7 +7,7 @@ from functools import partial
 from detectron2.data import DatasetCatalog
 from detectron2.data.datasets import register_coco_instances, register_coco_panoptic_separated
 
-from .semantic_folders import preparation_advice
+from .semantic_folders import load_semantic_folders, preparation_advice
 
 ALL_THINGS = ("things", [82, 18, 128])  # the stuff branch's class 0, as Detectron2 names it
 
@@ -63,18 +63,24 @@ def register_instances_and_panoptic(
     )
     needed = [images, instances_json, segments, segments_json, targets]
     _explain_missing(f"{name}_separated", needed, prepare)
-    _explain_missing(f"{name}_stuffonly", [images, targets], prepare)
+    # Detectron2's own takes hidden files for images, and .jpg alone.
+    DatasetCatalog.remove(f"{name}_stuffonly")
+    load = partial(load_semantic_folders, images, targets, prepare=prepare)
+    DatasetCatalog.register(f"{name}_stuffonly", load)
 
 
 def _explain_missing(name: str, needed: list[str], prepare: str) -> None:
     """Make a registered dataset say, when it is read, which of its files or folders is missing."""
     load = DatasetCatalog.pop(name)
-    DatasetCatalog.register(name, partial(_load_if_complete, load, needed, prepare))
+    DatasetCatalog.register(name, partial(load_if_complete, load, needed, prepare))
 
 
-def _load_if_complete(
-    load: Callable[[], list[dict]], needed: list[str], prepare: str
-) -> list[dict]:
+def load_if_complete(load: Callable[[], list[dict]], needed: list[str], prepare: str) -> list[dict]:
+    """Load a dataset whose files and folders `needed` are there.
+
+    Raises:
+        FileNotFoundError: one of them is missing; the message has the command `prepare`.
+    """
     for path in needed:
         if not os.path.exists(path):
             raise FileNotFoundError(

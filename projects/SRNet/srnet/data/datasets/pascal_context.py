@@ -73,7 +73,7 @@ CLASSES = (
 VOID = 255
 IMAGES = {"train": 4998, "val": 5105}
 FOLDER = "pascal_context"
-PREPARE = "python datasets/prepare_pascal_context.py VOC2010 LABELS"
+PREPARE = "srnet prepare pascal-context VOC2010 LABELS"
 
 
 def register_all_pascal_context(root: str) -> None:

@@ -1,4 +1,4 @@
-"""The drawn street scenes of `datasets/prepare_scenes.py`: semantic, instance and panoptic."""
+"""The drawn street scenes of `srnet prepare scenes`: semantic, instance and panoptic."""
 
 import os
 from functools import partial
@@ -24,7 +24,7 @@ CLASSES = (
 NUM_THINGS = sum(isthing for _, _, isthing in CLASSES)
 VOID = 255
 SPLITS = ("train", "val")
-PREPARE = "python datasets/prepare_scenes.py"
+PREPARE = "srnet prepare scenes"
 
 
 def register_all_scenes(root: str) -> None:

@@ -49,7 +49,8 @@ def load_semantic_folders(
                 f"the dataset folder {os.path.abspath(folder)} is missing. {advice}"
             )
     names, labels = list_files(image_dir, IMAGE_SUFFIXES), set(os.listdir(label_dir))
-    dicts, missing, by_stem = [], [], {}
+    dicts, missing = [], []
+    by_stem: dict[str, str] = {}
     for name in names:
         stem = os.path.splitext(name)[0]
         if stem in by_stem:

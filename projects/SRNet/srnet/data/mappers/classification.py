@@ -109,15 +109,15 @@ class ClassificationMapper(ImageMapper):
         A mixed image has a "target" (classes,), the weights of its classes. The random numbers come
         from the stream's, so a resumed run mixes as the uninterrupted one.
         """
-        batch = [x for x in batch if x is not None]
-        if self.mix is None or not batch:
-            return batch
-        images = torch.stack([x["image"] for x in batch]).float()
-        labels = torch.tensor([x["class_index"] for x in batch])
-        with seeded(batch[0]["mix_seed"]):
+        there = [x for x in batch if x is not None]
+        if self.mix is None or not there:
+            return there
+        images = torch.stack([x["image"] for x in there]).float()
+        labels = torch.tensor([x["class_index"] for x in there])
+        with seeded(there[0]["mix_seed"]):
             images, targets = self.mix(images, labels)
         images = images.round().to(torch.uint8)
         return [
             {**x, "image": image, "target": target}
-            for x, image, target in zip(batch, images, targets, strict=True)
+            for x, image, target in zip(there, images, targets, strict=True)
         ]

@@ -1,6 +1,7 @@
 """Detectron2's mapper of detectors, with this project's reader of images and labels."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class DetectionMapper(ImageMapper, DatasetMapper):
         num_classes: int | None = None,
         ignore_value: int = 255,
         skip_bad_images: bool = False,
-        **arguments,
+        **arguments: Any,
     ):
         super().__init__(is_train, **arguments)
         self.num_classes = num_classes

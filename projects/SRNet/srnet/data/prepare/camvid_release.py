@@ -90,7 +90,7 @@ def color_table() -> np.ndarray:
 
 
 def read_color_label(
-    path: Path, table: np.ndarray, max_unknown: float, unknown: Counter
+    path: Path, table: np.ndarray, max_unknown: float, unknown: Counter[Path]
 ) -> np.ndarray:
     """Read a colour label of Cambridge's as indices.
 

@@ -14,13 +14,20 @@ from srnet.data.datasets.cityscapes import CITIES, IMAGE_SUFFIX, IMAGES, TRAIN_I
 from srnet.data.datasets.root import datasets_root
 from srnet.data.paths import inside
 from srnet.data.prepare.conversion import Conversion, add_run_arguments, check_count, run
+from srnet.extras import require_extra
 
 NUM_CLASSES = 19
 POLYGONS_SUFFIX = "_gtFine_polygons.json"
 
 
 def draw(polygons: Path) -> np.ndarray:
-    """Draw the polygons of an image with cityscapesscripts: train ids, (H, W)."""
+    """Draw the polygons of an image with cityscapesscripts: train ids, (H, W).
+
+    Raises:
+        ModuleNotFoundError: cityscapesscripts is not installed.
+        ValueError: the file is no annotation; the message names it.
+    """
+    require_extra("cityscapesscripts", "drawing the labels of Cityscapes")
     from cityscapesscripts.helpers.annotation import Annotation
     from cityscapesscripts.preparation.json2labelImg import createLabelImage
 

@@ -180,7 +180,9 @@ def add_link_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def run_script(module: ModuleType, arguments: Sequence[str] | None = None) -> None:
-    """Run a preparation as a script. Wrong data ends it with one line and exit status 1.
+    """Run a preparation as a script.
+
+    Wrong data, or a package that is not installed, ends it with one line and exit status 1.
 
     Args:
         module: has `add_arguments(parser)` and `prepare(arguments)`. The first line of its
@@ -197,5 +199,5 @@ def run_script(module: ModuleType, arguments: Sequence[str] | None = None) -> No
     parsed = parser.parse_args(arguments)
     try:
         module.prepare(parsed)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ModuleNotFoundError) as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")

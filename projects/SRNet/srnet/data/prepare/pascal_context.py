@@ -25,6 +25,7 @@ from srnet.data.prepare.conversion import (
     run,
 )
 from srnet.data.read import read_label
+from srnet.extras import require_extra
 
 # Names in the release's 59_labels.txt -> those in its list of 459.
 ALIASES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
@@ -34,14 +35,12 @@ def read_mat(path: Path) -> np.ndarray:
     """Read a label of 459 classes and keep the 59: (H, W) of uint8.
 
     Raises:
+        ModuleNotFoundError: SciPy is not installed.
         ValueError: it is no such file; the message names it.
     """
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise ValueError(
-            f"reading {path} needs SciPy, which is not installed: `pip install scipy`"
-        ) from error
+    require_extra("scipy", f"reading {path}")
+    from scipy.io import loadmat
+
     try:
         label = loadmat(path)["LabelMap"].astype(np.int64)
     except Exception as error:  # SciPy has no one error for a damaged file
@@ -98,7 +97,9 @@ def check_release(names: Path) -> None:
             )
 
 
-def find(voc: Path, labels: Path, output: Path, split: str, part: bool) -> list[tuple[Path, ...]]:
+def find(
+    voc: Path, labels: Path, output: Path, split: str, part: bool
+) -> list[tuple[Path, Path, Path, Path]]:
     """List the images of a split: the image, its label, and where both go.
 
     Args:

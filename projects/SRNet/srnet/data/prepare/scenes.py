@@ -97,7 +97,7 @@ def check(root: Path, split: str) -> None:
     """
     content = json.loads((root / "annotations" / f"panoptic_{split}.json").read_text())
     instances = json.loads((root / "annotations" / f"instances_{split}.json").read_text())
-    things_of = {}
+    things_of: dict[int, list[dict]] = {}
     for annotation in instances["annotations"]:
         things_of.setdefault(annotation["image_id"], []).append(annotation)
     for image, panoptic in zip(content["images"], content["annotations"], strict=True):

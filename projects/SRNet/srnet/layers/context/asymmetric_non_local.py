@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..channels import divide_channels
+from ..initialization import zero_parameters
 from .attention import as_map, as_positions, attend
 
 
@@ -66,8 +67,7 @@ class AsymmetricPyramidNonLocal(nn.Module):
 
     def reset_parameters(self) -> None:
         """Start without attention; the other weights keep PyTorch's own start."""
-        nn.init.zeros_(self.projection.weight)
-        nn.init.zeros_(self.projection.bias)
+        zero_parameters(self.projection)
 
     def pool(self, x: torch.Tensor) -> torch.Tensor:
         """Average a map (N, P, H, W) over the cells of all grids: (N, S, P)."""

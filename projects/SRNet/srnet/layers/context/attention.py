@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 
 def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float = 1.0
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float = 1.0
 ) -> torch.Tensor:
     """Compute ``softmax(scale * query key^T) value`` with the kernels of PyTorch.
 

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from ..channels import check_channels
+from ..initialization import zero_parameters
 from ..precision import wide_matmul
 
 
@@ -45,7 +46,8 @@ class CrissCrossAttention(nn.Module):
         self.query = nn.Conv2d(channels, key_channels, 1)
         self.key = nn.Conv2d(channels, key_channels, 1)
         self.value = nn.Conv2d(channels, value_channels, 1)
-        self.projection = self.gamma = None
+        self.projection: nn.Conv2d | None = None
+        self.gamma: nn.Parameter | None = None
         if value_channels == channels:
             self.gamma = nn.Parameter(torch.empty(1))
         else:
@@ -54,11 +56,10 @@ class CrissCrossAttention(nn.Module):
 
     def reset_parameters(self) -> None:
         """Make the module the identity; the other weights keep PyTorch's own start."""
-        if self.projection is None:
+        if self.gamma is not None:
             nn.init.zeros_(self.gamma)
-        else:
-            nn.init.zeros_(self.projection.weight)
-            nn.init.zeros_(self.projection.bias)
+        if self.projection is not None:
+            zero_parameters(self.projection)
 
     def attend(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C, H, W) to the attended values (N, value_channels, H, W)."""
@@ -80,9 +81,11 @@ class CrissCrossAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add the attended values to a (N, C, H, W) map."""
         attended = self.attend(x)
-        if self.projection is None:
-            return x + self.gamma * attended
-        return x + self.projection(attended)
+        if self.gamma is not None:
+            attended = self.gamma * attended
+        if self.projection is not None:
+            attended = self.projection(attended)
+        return x + attended
 
 
 class RecurrentCrissCrossAttention(CrissCrossAttention):

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from ..channels import divide_channels
 from ..precision import wide_matmul, widen
+from .projections import projections
 
 
 class DoubleAttention(nn.Module):
@@ -32,17 +32,7 @@ class DoubleAttention(nn.Module):
 
     def __init__(self, channels: int, *, reduction: int = 2):
         super().__init__()
-        reduced = divide_channels(channels, reduction)
-        self.conv_a = nn.Conv2d(channels, reduced, 1)
-        self.conv_b = nn.Conv2d(channels, reduced, 1)
-        self.conv_v = nn.Conv2d(channels, reduced, 1)
-        self.conv_z = nn.Conv2d(reduced, channels, 1)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Make the module the identity; the other weights keep PyTorch's own start."""
-        nn.init.zeros_(self.conv_z.weight)
-        nn.init.zeros_(self.conv_z.bias)
+        self.conv_a, self.conv_b, self.conv_v, self.conv_z = projections(channels, reduction)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add the distributed descriptors to a (N, C, H, W) map."""

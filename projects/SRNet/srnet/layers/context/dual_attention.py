@@ -32,7 +32,8 @@ class PositionAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C, H, W) to what position attention adds to it."""
         maps = (self.query(x), self.key(x), self.value(x))
-        return self.alpha * as_map(attend(*(as_positions(m) for m in maps)), x)
+        query, key, value = (as_positions(m) for m in maps)
+        return self.alpha * as_map(attend(query, key, value), x)
 
 
 class ChannelAttention(nn.Module):
@@ -47,7 +48,7 @@ class ChannelAttention(nn.Module):
         (N, C, H, W) -> (N, C, H, W)
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.beta = nn.Parameter(torch.zeros(1))
 

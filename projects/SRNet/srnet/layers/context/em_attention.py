@@ -43,6 +43,8 @@ class EMAttention(nn.Module):
         ValueError: a number is not positive, or ``momentum`` is not between 0 and 1.
     """
 
+    bases: torch.Tensor
+
     def __init__(
         self,
         channels: int,

@@ -53,8 +53,7 @@ class GlobalReasoning(nn.Module):
     def reset_parameters(self) -> None:
         """Make the module the identity; the other weights keep PyTorch's own start."""
         scale = getattr(self.norm, "weight", None)
-        learned = isinstance(scale, nn.Parameter)
-        nn.init.zeros_(scale if learned else self.extend.weight)
+        nn.init.zeros_(scale if isinstance(scale, nn.Parameter) else self.extend.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add what the graph reasons to a (N, C, H, W) map."""

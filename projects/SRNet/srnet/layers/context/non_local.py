@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..channels import divide_channels
 from .attention import as_map, as_positions, attend
+from .projections import projections
 
 
 class NonLocal(nn.Module):
@@ -32,18 +32,8 @@ class NonLocal(nn.Module):
 
     def __init__(self, channels: int, *, reduction: int = 2, subsample: bool = False):
         super().__init__()
-        reduced = divide_channels(channels, reduction)
         self.subsample = subsample
-        self.theta = nn.Conv2d(channels, reduced, 1)
-        self.phi = nn.Conv2d(channels, reduced, 1)
-        self.g = nn.Conv2d(channels, reduced, 1)
-        self.conv_z = nn.Conv2d(reduced, channels, 1)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Make the module the identity; the other weights keep PyTorch's own start."""
-        nn.init.zeros_(self.conv_z.weight)
-        nn.init.zeros_(self.conv_z.bias)
+        self.theta, self.phi, self.g, self.conv_z = projections(channels, reduction)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add the attended mean to every position of a (N, C, H, W) map."""

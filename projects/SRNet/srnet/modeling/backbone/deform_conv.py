@@ -1,5 +1,8 @@
 """Deformable convolution where Detectron2 has none."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from detectron2.modeling.backbone import resnet
 from torch import nn
@@ -61,11 +64,20 @@ class TorchvisionDeformConv(nn.Module):
         return x if self.norm is None else self.norm(x)
 
 
-def replace_missing_deform_conv() -> None:
-    """Let Detectron2's ResNets use torchvision's operator where Detectron2 has no compiled `_C`.
+@contextmanager
+def available_deform_conv() -> Iterator[None]:
+    """A scope in which Detectron2's builders of ResNets find a deformable convolution.
 
-    Without `_C` Detectron2 replaces its deformable convolutions by classes that raise
-    ImportError. torchvision's operator computes the same, on CPUs as well, and backwards too.
+    Without its compiled `_C` Detectron2 has classes in their place that raise ImportError.
+    torchvision's operator computes the same, on CPUs as well, and backwards too. Outside the scope
+    Detectron2 is as it was.
     """
-    if not issubclass(resnet.DeformConv, nn.Module):
-        resnet.DeformConv = resnet.ModulatedDeformConv = TorchvisionDeformConv
+    if issubclass(resnet.DeformConv, nn.Module):
+        yield
+        return
+    missing = resnet.DeformConv, resnet.ModulatedDeformConv
+    resnet.DeformConv = resnet.ModulatedDeformConv = TorchvisionDeformConv
+    try:
+        yield
+    finally:
+        resnet.DeformConv, resnet.ModulatedDeformConv = missing

@@ -84,7 +84,11 @@ class DFNet(Backbone):
         return self._shapes
 
 
-class _Block(BasicBlock):
+class Residual(nn.Identity):
+    """The end of a residual branch: the place of a gate."""
+
+
+class DFNetBlock(BasicBlock):
     """torchvision's block, with a place for a gate on its residual branch."""
 
     def __init__(
@@ -97,9 +101,10 @@ class _Block(BasicBlock):
     ):
         super().__init__(in_channels, channels, stride, shortcut, norm_layer=norm_layer)
         self.out_channels = channels
-        self.residual = nn.Identity()
+        self.residual = Residual()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (N, in_channels, H, W) to (N, channels, H / stride, W / stride)."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.residual(self.bn2(self.conv2(out)))
         return self.relu(out + (x if self.downsample is None else self.downsample(x)))
@@ -107,13 +112,13 @@ class _Block(BasicBlock):
 
 def _block(
     in_channels: int, channels: int, stride: int, norm: Callable[[int], nn.Module]
-) -> _Block:
+) -> DFNetBlock:
     shortcut = None
     if stride != 1 or in_channels != channels:
         shortcut = nn.Sequential(
             nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False), norm(channels)
         )
-    return _Block(in_channels, channels, stride, shortcut, norm_layer=norm)
+    return DFNetBlock(in_channels, channels, stride, shortcut, norm_layer=norm)
 
 
 @BACKBONE_REGISTRY.register()

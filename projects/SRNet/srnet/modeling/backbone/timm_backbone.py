@@ -5,8 +5,7 @@ timm is an optional dependency: ``pip install srnet[timm]``.
 
 import difflib
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from detectron2.config import CfgNode
@@ -18,7 +17,10 @@ from torch import nn
 from srnet.extras import require_extra
 
 from ..build import fit_to_device
-from ..context import build_context, context_channels
+from ..context import context_builder, context_channels
+
+if TYPE_CHECKING:
+    from timm.models import FeatureInfo
 
 # A map is named by its stride, as Detectron2's ResNets name theirs.
 STRIDES = {"stem": 2, "res2": 4, "res3": 8, "res4": 16, "res5": 32}
@@ -55,7 +57,7 @@ class TimmBackbone(Backbone):
         super().__init__()
         self._frozen_norms: list[nn.Module] = []
         self.body = body
-        info = body.feature_info
+        info = cast("FeatureInfo", body.feature_info)
         strides = dict(zip(info.reduction(), info.channels(), strict=True))
         if len(strides) != len(info.reduction()):
             raise ValueError(
@@ -114,7 +116,7 @@ class TimmBackbone(Backbone):
         place = self._places[names[freeze_at - 1]]
         modules = list(dict(self.body.named_modules()))
         end = max(i for i, name in enumerate(modules) if f"{name}.".startswith(f"{place}."))
-        norms = []
+        norms: list[nn.Module] = []
         for name in modules[: end + 1]:
             if ".context" in name:
                 continue  # it is new, and there is nothing in it to keep
@@ -171,7 +173,7 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
         TimmBackbone(
             body,
             out_features=node.OUT_FEATURES,
-            context=partial(build_context, context) if context.NAME and context.STAGES else None,
+            context=context_builder(context) if context.STAGES else None,
             context_stages=context.STAGES,
             freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
         ),

@@ -25,10 +25,56 @@ def resize_map(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-class SemanticHead(nn.Module):
-    """Base of the semantic heads.
+class PixelLosses:
+    """The forward pass of a head: predictions, or the losses against a label a pixel.
 
-    A subclass defines :meth:`predict`, and :meth:`predict_auxiliary` if it has an auxiliary head.
+    A class defines :meth:`predict`, and :meth:`predict_auxiliary` and `aux_loss_weight` if it has
+    an auxiliary head; it has `loss`, from logits (N, classes, H, W) and targets (N, H, W) to a
+    scalar, and `loss_weight`.
+    """
+
+    training: bool
+    loss: nn.Module
+    loss_weight: float
+    aux_loss_weight: float
+
+    def predict(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Map features to logits (N, classes, h, w), at the head's own stride."""
+        raise NotImplementedError
+
+    def predict_auxiliary(self, features: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        """Logits of the auxiliary head, used in training alone; None where there is none."""
+        return None
+
+    def forward(self, features: dict[str, torch.Tensor], targets: torch.Tensor | None = None):
+        """Predict, or compute the losses.
+
+        Args:
+            features: what the backbone returned.
+            targets: labels (N, H, W), int64, in training.
+
+        Returns:
+            ``(None, losses)`` in training, ``(logits, {})`` at the head's stride otherwise:
+            Detectron2's convention.
+        """
+        logits = self.predict(features)
+        if not self.training:
+            return logits, {}
+        losses = {"loss_sem_seg": self.loss_weight * self._loss_of(logits, targets)}
+        auxiliary = self.predict_auxiliary(features)
+        if auxiliary is not None:
+            weight = self.loss_weight * self.aux_loss_weight
+            losses["loss_sem_seg_aux"] = weight * self._loss_of(auxiliary, targets)
+        return None, losses
+
+    def _loss_of(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        # At least in fp32: the sum over all pixels of a batch overflows fp16.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return self.loss(resize_map(logits, targets.shape[-2:]), targets)
+
+
+class SemanticHead(PixelLosses, nn.Module):
+    """Base of the semantic heads that are not Detectron2's.
 
     Args:
         num_classes: classes to predict.
@@ -64,37 +110,3 @@ class SemanticHead(nn.Module):
             "loss_weight": cfg.MODEL.SEM_SEG_HEAD.LOSS_WEIGHT,
             "aux_loss_weight": cfg.MODEL.SEM_SEG_HEAD.AUX_LOSS_WEIGHT,
         }
-
-    def predict(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Map features to logits (N, classes, h, w), at the head's own stride."""
-        raise NotImplementedError
-
-    def predict_auxiliary(self, features: dict[str, torch.Tensor]) -> torch.Tensor | None:
-        """Logits of the auxiliary head, used in training alone; None where there is none."""
-        return None
-
-    def forward(self, features: dict[str, torch.Tensor], targets: torch.Tensor | None = None):
-        """Predict, or compute the losses.
-
-        Args:
-            features: what the backbone returned.
-            targets: labels (N, H, W), int64, in training.
-
-        Returns:
-            ``(None, losses)`` in training, ``(logits, {})`` at the head's stride otherwise:
-            Detectron2's convention.
-        """
-        logits = self.predict(features)
-        if not self.training:
-            return logits, {}
-        losses = {"loss_sem_seg": self.loss_weight * self._loss_of(logits, targets)}
-        auxiliary = self.predict_auxiliary(features)
-        if auxiliary is not None:
-            weight = self.loss_weight * self.aux_loss_weight
-            losses["loss_sem_seg_aux"] = weight * self._loss_of(auxiliary, targets)
-        return None, losses
-
-    def _loss_of(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        # At least in fp32: the sum over all pixels of a batch overflows fp16.
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return self.loss(resize_map(logits, targets.shape[-2:]), targets)

@@ -4,6 +4,8 @@ from detectron2.layers import Conv2d, get_norm
 from fvcore.nn.weight_init import c2_msra_fill
 from torch import nn
 
+from srnet.layers.initialization import zero_parameters
+
 
 def conv_norm_relu(in_channels: int, out_channels: int, kernel_size: int, norm: str) -> Conv2d:
     """A convolution that keeps the size, its norm and a ReLU, in one module of Detectron2's."""
@@ -23,6 +25,6 @@ def conv_norm_relu(in_channels: int, out_channels: int, kernel_size: int, norm: 
 def pixel_classifier(channels: int, num_classes: int) -> nn.Conv2d:
     """A 1x1 convolution from features to logits."""
     classifier = nn.Conv2d(channels, num_classes, 1)
+    zero_parameters(classifier)
     nn.init.normal_(classifier.weight, std=0.01)
-    nn.init.zeros_(classifier.bias)
     return classifier

@@ -8,11 +8,11 @@ from detectron2.projects.deeplab.semantic_seg import DeepLabV3PlusHead
 from torch import nn
 
 from ..context import build_context, context_channels
-from .base import build_pixel_loss, resize_map
+from .base import PixelLosses, build_pixel_loss, resize_map
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
-class SRDeepLabV3PlusHead(DeepLabV3PlusHead):
+class SRDeepLabV3PlusHead(PixelLosses, DeepLabV3PlusHead):
     """DeepLabV3+ with a context module on the output of the ASPP, and this project's losses.
 
     All parameters of Detectron2's head keep their names. It also takes crops that its stride does
@@ -61,25 +61,7 @@ class SRDeepLabV3PlusHead(DeepLabV3PlusHead):
         arguments["loss"] = build_pixel_loss(cfg)
         return arguments
 
-    def forward(self, features: dict[str, torch.Tensor], targets: torch.Tensor | None = None):
-        """Predict, or compute the losses.
-
-        Args:
-            features: what the backbone returned.
-            targets: labels (N, H, W), int64, in training.
-
-        Returns:
-            ``(None, losses)`` in training, ``(logits, {})`` at the stride of the finest feature
-            otherwise.
-        """
-        logits = self.layers(features)
-        if not self.training:
-            return logits, {}
-        # In fp32: the sum over all pixels of a batch overflows fp16.
-        loss = self.loss(resize_map(logits.float(), targets.shape[-2:]), targets)
-        return None, {"loss_sem_seg": self.loss_weight * loss}
-
-    def layers(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+    def predict(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """Map features to logits (N, classes, h, w), at the stride of the finest feature."""
         y = None
         for name in reversed(self.in_features):

@@ -8,9 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
-from srnet.layers import conv_after_context
-
-from ..context import build_context, context_channels
+from ..context import ContextConv, build_context, context_channels, fold_choice
 from .base import SemanticHead, resize_map
 from .blocks import conv_norm_relu, pixel_classifier
 
@@ -29,6 +27,7 @@ class DFSegHead(SemanticHead):
         conv_dim: the common width, 128 in DF-Seg.
         context: the module on the last map: pyramid pooling in DF-Seg, SR in SRNet; None for none.
         context_out: channels that come out of it.
+        fold: whether inference folds SR into the lateral convolution; None where that is cheaper.
         norm: name of the norm, as Detectron2's `get_norm` takes it.
         arguments: those of :class:`SemanticHead`.
     """
@@ -42,6 +41,7 @@ class DFSegHead(SemanticHead):
         conv_dim: int = 128,
         context: nn.Module | None = None,
         context_out: int | None = None,
+        fold: bool | None = None,
         norm: str = "SyncBN",
         **arguments,
     ):
@@ -50,6 +50,7 @@ class DFSegHead(SemanticHead):
         channels = [input_shape[name].channels for name in in_features]
         channels[-1] = context_out or channels[-1]
         self.context = context
+        self.context_conv = ContextConv(fold)
         self.laterals = nn.ModuleList(conv_norm_relu(c, conv_dim, 1, norm) for c in channels)
         self.fusions = nn.ModuleList(
             conv_norm_relu(2 * conv_dim, conv_dim, 3, norm) for _ in channels[1:]
@@ -70,6 +71,7 @@ class DFSegHead(SemanticHead):
             "in_features": head.IN_FEATURES,
             "conv_dim": head.CONVS_DIM,
             "context": context,
+            "fold": fold_choice(cfg.MODEL.CONTEXT),
             "context_out": context_channels(context, last),
             "norm": head.NORM,
             **cls.base_arguments(cfg),
@@ -78,7 +80,7 @@ class DFSegHead(SemanticHead):
     def predict(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """Map features to logits (N, classes, h, w), at the stride of the finest feature."""
         maps = [features[name] for name in self.in_features]
-        x = conv_after_context(self.context, self.laterals[-1], maps.pop())
+        x = self.context_conv(maps.pop(), self.context, self.laterals[-1])
         maps = [lateral(x) for lateral, x in zip(self.laterals[:-1], maps, strict=True)]
         for finer, fusion in zip(reversed(maps), self.fusions, strict=True):
             x = fusion(torch.cat([resize_map(x, finer.shape[-2:]), finer], dim=1))

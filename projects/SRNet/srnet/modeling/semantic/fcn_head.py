@@ -6,10 +6,9 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
-from srnet.layers import conv_after_context
 from srnet.ranges import check_keys
 
-from ..context import build_context, context_channels
+from ..context import ContextConv, build_context, context_channels, fold_choice
 from .base import SemanticHead
 from .blocks import conv_norm_relu, pixel_classifier
 
@@ -26,6 +25,7 @@ class FCNHead(SemanticHead):
         conv_dim: channels of both convolutions, 512 in the paper.
         context: the context module between them, None for none.
         context_out: channels that come out of the context module.
+        fold: whether inference folds SR into the second convolution; None where that is cheaper.
         aux_in_feature: the feature of the auxiliary head, empty for no such head.
         norm: name of the norm, as Detectron2's `get_norm` takes it.
         arguments: those of :class:`SemanticHead`.
@@ -40,6 +40,7 @@ class FCNHead(SemanticHead):
         conv_dim: int = 512,
         context: nn.Module | None = None,
         context_out: int | None = None,
+        fold: bool | None = None,
         aux_in_feature: str = "",
         norm: str = "SyncBN",
         **arguments,
@@ -49,6 +50,7 @@ class FCNHead(SemanticHead):
         self.aux_in_feature = aux_in_feature
         channels = input_shape[in_feature].channels
         self.conv1 = self.context = self.conv2 = None
+        self.context_conv = ContextConv(fold)
         if conv_dim:
             self.conv1 = conv_norm_relu(channels, conv_dim, 3, norm)
             self.context = context
@@ -78,6 +80,7 @@ class FCNHead(SemanticHead):
             "in_feature": head.IN_FEATURES[0],
             "conv_dim": head.CONVS_DIM,
             "context": context,
+            "fold": fold_choice(cfg.MODEL.CONTEXT),
             "context_out": context_channels(context, head.CONVS_DIM),
             "aux_in_feature": head.AUX_IN_FEATURE,
             "norm": head.NORM,
@@ -88,7 +91,7 @@ class FCNHead(SemanticHead):
         """Map features to logits (N, classes, h, w), at the stride of `in_feature`."""
         x = features[self.in_feature]
         if self.conv1 is not None:
-            x = conv_after_context(self.context, self.conv2, self.conv1(x))
+            x = self.context_conv(self.conv1(x), self.context, self.conv2)
         return self.classifier(x)
 
     def predict_auxiliary(self, features: dict[str, torch.Tensor]) -> torch.Tensor | None:

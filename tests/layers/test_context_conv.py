@@ -1,12 +1,18 @@
 """Folded inference against the plain form, and the choice between them."""
 
+import copy
+import pickle
+from functools import partial
+
 import pytest
 import torch
 from detectron2.layers import Conv2d
 from fvcore.nn import FlopCountAnalysis
-from srnet.layers import NonLocal, SqueezeReasoning, conv_after_context
-from srnet.layers.folding import Cost, folds, reconstruction_costs, total
+from srnet import layers
+from srnet.layers import NonLocal, SqueezeReasoning, context_conv
+from srnet.layers.folding import Cost, reconstruction_costs, total
 from srnet.layers.squeeze_reasoning import second_moments
+from srnet.modeling.context import ContextConv
 from torch import nn
 
 each_squeeze = pytest.mark.parametrize("squeeze", ["gap", "ghp"])
@@ -27,17 +33,18 @@ class Pair(nn.Module):
         for tensor in (batch_norm.weight, batch_norm.bias, batch_norm.running_mean):
             nn.init.normal_(tensor)
         self.conv = Conv2d(channels, 16, norm=batch_norm, activation=nn.ReLU(), **conv)
+        self.context_conv = ContextConv()
         self.eval()
 
     def forward(self, x):
-        return conv_after_context(self.context, self.conv, x)
+        return self.context_conv(x, self.context, self.conv)
 
 
 @torch.no_grad()
 def both(pair, x):
-    pair.context.fold = True
+    pair.context_conv.fold = True
     folded = pair(x)
-    pair.context.fold = None
+    pair.context_conv.fold = None
     return folded, pair.conv(pair.context(x))
 
 
@@ -110,7 +117,7 @@ def test_gradients_pass_at_inference():
     x = torch.randn(2, 24, 5, 5, dtype=torch.double, requires_grad=True)
     gradients = []
     for fold in (True, False):
-        pair.context.fold = fold
+        pair.context_conv.fold = fold
         gradients.append(torch.autograd.grad(pair(x).square().sum(), x)[0])
     torch.testing.assert_close(*gradients)
 
@@ -120,6 +127,10 @@ def test_second_moments():
     expected = torch.einsum("nchw,ndhw->ncd", x, x) / 15
     torch.testing.assert_close(second_moments(x), expected)
     torch.testing.assert_close(second_moments(x[:, :3]), expected[:, :3, :3])
+
+
+def folds(context, conv, x, fold=None):
+    return ContextConv(fold).folds(x, context, conv)
 
 
 def head(squeeze="gap", size=96, images=1):
@@ -142,7 +153,7 @@ def test_the_cheaper_form_is_chosen(squeeze):
 def test_costs_are_those_of_the_paper():
     """Plain SR is Table IV's 2.43 and 3.64 G; the weight takes 512 x 9 x 512 x 256 an image.
 
-    Where autograd may come by, it takes them once more, for what is kept otherwise.
+    The product of both weights is as much again, where it is not kept.
     """
     context, conv, x = head("gap")
     plain, folded = reconstruction_costs(context, conv, x.shape)
@@ -153,32 +164,67 @@ def test_costs_are_those_of_the_paper():
     assert plain.products / 1e9 == pytest.approx(3.64, rel=0.01)
     moments = 96 * 96 * 512 * 512 * 10 // 16 + 512 * 512 * 256
     assert folded.products == 2 * 512 * 9 * 512 * 256 + moments
-    with torch.no_grad():
-        kept = reconstruction_costs(context, conv, x.shape)[1]
+    kept = reconstruction_costs(context, conv, x.shape, keeps_products=True)[1]
     assert folded.products - kept.products == 512 * 9 * 512 * 256
     assert total(Cost(3, 1)) == 19
 
 
 def test_the_choice_can_be_made_by_hand():
     context, conv, x = head(size=16)
-    context.fold = True
-    assert folds(context, conv, x)
-    assert not folds(context.train(), conv, x)
+    assert folds(context, conv, x, fold=True)
+    assert not folds(context.train(), conv, x, fold=True)
     context, conv, x = head()
-    context.fold = False
-    assert not folds(context, conv, x)
+    assert not folds(context, conv, x, fold=False)
 
 
 def replace(pair):
     pair.conv.weight = nn.Parameter(torch.randn_like(pair.conv.weight))
 
 
-def step(pair):
-    optimizer = torch.optim.SGD(pair.parameters(), lr=0.1)
+def step(optimizer, **options):
+    """A training step of the convolution alone, with SR in eval mode, or of both."""
+
+    def change(pair):
+        with torch.enable_grad():
+            pair.context_conv.fold = False
+            pair(torch.randn(2, 24, 5, 5, dtype=pair.conv.weight.dtype)).mean().backward()
+        optimizer(pair.parameters(), lr=0.1, **options).step()
+
+    return change
+
+
+def step_of_the_convolution(pair):
+    """SR stays in eval mode, and so what it keeps is not given up."""
+    pair.conv.train()
+    optimizer = torch.optim.Adam(pair.conv.parameters(), lr=0.1, fused=True)
     with torch.enable_grad():
-        pair.context.fold = False
-        pair(torch.randn(2, 24, 5, 5, dtype=pair.conv.weight.dtype)).mean().backward()
+        pair(torch.randn(2, 24, 9, 13)).mean().backward()
     optimizer.step()
+    pair.conv.eval()
+
+
+def compiled_step(pair):
+    optimizer = torch.optim.SGD(pair.parameters(), lr=0.1, fused=True)
+
+    @partial(torch.compile, backend="aot_eager")
+    def run(x):
+        return pair.conv(pair.context(x)).mean()
+
+    with torch.enable_grad():
+        run(torch.randn(2, 24, 5, 5)).backward()
+    optimizer.step()
+
+
+def write_data(pair):
+    pair.context.conv_r.weight.data.normal_()
+
+
+def write_data_of_the_convolution(pair):
+    pair.conv.weight.data[0, 0, 0, 0] += 10
+
+
+def write_numpy(pair):
+    pair.conv.weight.detach().numpy()[:] += 1
 
 
 def train(pair):
@@ -188,19 +234,33 @@ def train(pair):
     pair.eval()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda pair: nn.init.normal_(pair.conv.weight),
-        lambda pair: nn.init.normal_(pair.context.conv_r.weight),
-        lambda pair: pair.load_state_dict({k: v + 1 for k, v in pair.state_dict().items()}),
-        lambda pair: pair.double().float().half().float(),
-        replace,
-        step,
-        train,
-    ],
-    ids=["conv", "conv_r", "load_state_dict", "precision", "replace", "step", "train"],
-)
+def swap(pair):
+    one, other = pair.conv.weight.data, pair.conv.weight.data.flip(0)
+    one.copy_(other)
+
+
+FUSED = [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad]
+CHANGES = {
+    "conv": lambda pair: nn.init.normal_(pair.conv.weight),
+    "conv_r": lambda pair: nn.init.normal_(pair.context.conv_r.weight),
+    "load_state_dict": lambda pair: pair.load_state_dict(
+        {k: v + 1 for k, v in pair.state_dict().items()}
+    ),
+    "precision": lambda pair: pair.double().float().half().float(),
+    "step": step(torch.optim.SGD),
+    **{f"fused {o.__name__}": step(o, fused=True) for o in FUSED},
+    **{f"foreach {o.__name__}": step(o, foreach=True) for o in FUSED},
+    **{
+        function.__name__: function
+        for function in (
+            *(replace, step_of_the_convolution, compiled_step, write_data),
+            *(write_data_of_the_convolution, write_numpy, train, swap),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @torch.no_grad()
 def test_changed_weights_are_noticed(change):
     pair, x = Pair(), torch.randn(2, 24, 9, 13)
@@ -212,13 +272,71 @@ def test_changed_weights_are_noticed(change):
     assert not torch.equal(folded, before)
 
 
+@torch.no_grad()
+def test_one_module_serves_several_convolutions():
+    pair, x = Pair(), torch.randn(1, 24, 9, 13)
+    pair.context_conv.fold = True
+    others = [Conv2d(24, 16, 3), nn.Conv2d(24, 5, 1)]
+    for conv in (pair.conv, *others, pair.conv):
+        expected = conv(pair.context(x))
+        found = pair.context_conv(x, pair.context, conv)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_product_is_kept_while_the_weights_stay(monkeypatch):
+    made, pair, x = [], Pair(), torch.randn(1, 24, 9, 13)
+    multiply = context_conv.multiply_weights
+    monkeypatch.setattr(context_conv, "multiply_weights", lambda *w: made.append(w) or multiply(*w))
+    pair.context_conv.fold = True
+    for _ in range(3):
+        pair(x)
+    assert len(made) == 1
+    pair.context_conv.train().eval()  # which also gives the memory back
+    pair(x)
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))], ids=["copy", "pickle"]
+)
+@torch.no_grad()
+def test_a_copy_has_weights_of_its_own(copied):
+    pair, x = Pair(), torch.randn(1, 24, 9, 13)
+    pair.context_conv.fold = True
+    expected, size = pair(x), len(pickle.dumps(Pair()))
+    assert len(pickle.dumps(pair)) < 1.1 * size  # what is kept is not saved
+    twin = copied(pair)
+    assert torch.equal(twin(x), expected)
+    nn.init.normal_(twin.conv.weight)
+    torch.testing.assert_close(twin(x), both(twin, x)[1], rtol=1e-4, atol=1e-4)
+    assert torch.equal(pair(x), expected)
+
+
+def test_it_adds_nothing_to_a_checkpoint():
+    pair = Pair()
+    with torch.no_grad():
+        both(pair, torch.randn(1, 24, 9, 13))
+    assert not list(pair.context_conv.state_dict())
+    assert not [name for name in pair.state_dict() if name.startswith("context_conv")]
+
+
+def test_pytorchs_own_module_leaves_other_convolutions_alone():
+    """`srnet.layers` knows no Detectron2, so a convolution with a norm runs as it is."""
+    pair, x = Pair(), torch.randn(1, 24, 9, 13)
+    module = layers.ContextConv(fold=True)
+    assert module.folds(x, pair.context, nn.Conv2d(24, 16, 3))
+    assert not module.folds(x, pair.context, pair.conv)
+    assert torch.equal(module(x, pair.context, pair.conv), pair.conv(pair.context(x)))
+
+
 def test_what_inference_mode_computed_serves_elsewhere():
     pair, x = Pair(), torch.randn(1, 24, 9, 13)
     with torch.inference_mode():
         first = both(pair, x)[0].clone()
     assert torch.equal(both(pair, x)[0], first)
     x.requires_grad_()
-    pair.context.fold = True
+    pair.context_conv.fold = True
     pair(x).sum().backward()
     assert x.grad.abs().sum() > 0
     assert pair.context.conv_r.weight.grad.abs().sum() > 0
@@ -234,14 +352,14 @@ def test_what_cannot_fold_runs_plain():
     assert not folds(NonLocal(512), conv, x)
     small = torch.randn(1, 8, 3, 3)
     conv, other = nn.Conv2d(8, 4, 1), NonLocal(8)
-    assert torch.equal(conv_after_context(None, conv, small), conv(small))
-    assert torch.equal(conv_after_context(other, conv, small), conv(other(small)))
+    assert torch.equal(ContextConv()(small, None, conv), conv(small))
+    assert torch.equal(ContextConv()(small, other, conv), conv(other(small)))
 
 
 def test_flops_are_counted_in_the_plain_form():
     pair = Pair()
     x = torch.randn(1, 24, 256, 256)
-    assert folds(pair.context, pair.conv, x)
+    assert pair.context_conv.folds(x, pair.context, pair.conv)
     flops = FlopCountAnalysis(pair, x).unsupported_ops_warnings(False)
     assert flops.by_module()["context"] > 3 * 24 * 12 * 256 * 256
 

@@ -1,0 +1,10 @@
+"""The one check of annotations, before hours of work.
+
+`coco` and `panoptic` check files in COCO's formats, `classes` compares datasets with the model.
+"""
+
+from .classes import check_against_datasets, check_categories
+from .coco import read_coco
+from .panoptic import read_panoptic
+
+__all__ = ["check_against_datasets", "check_categories", "read_coco", "read_panoptic"]

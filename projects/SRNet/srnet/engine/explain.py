@@ -1,0 +1,89 @@
+"""Errors of PyTorch during a training, with the config keys that help."""
+
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import connection
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+
+_WORKER = re.compile(
+    r"DataLoader worker .*(killed by signal|exited unexpectedly)"
+    r"|Caught \S*MemoryError in DataLoader worker|unable to (mmap|allocate|resize|write) .*shm"
+    r"|shared memory",
+    re.DOTALL,
+)
+_ONE_VALUE = re.compile(r"Expected more than 1 value per channel")
+
+
+@contextmanager
+def training_errors_explained(cfg: CfgNode) -> Iterator[None]:
+    """Turn errors that come from the size of a batch into messages that name its keys.
+
+    Raises:
+        RuntimeError: memory ran out, on the GPU or in a worker of the data loader.
+        ValueError: a norm had a single value a channel.
+    """
+    try:
+        yield
+    except (ConnectionError, EOFError) as error:
+        # While a batch was being received from a worker that was killed.
+        frames = traceback.extract_tb(error.__traceback__)
+        if any(frame.filename == connection.__file__ for frame in frames):
+            raise RuntimeError(_worker_memory(cfg, error)) from error
+        raise
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise RuntimeError(_gpu_memory(cfg, error)) from error
+        if isinstance(error, MemoryError) or _WORKER.search(str(error)):
+            raise RuntimeError(_worker_memory(cfg, error)) from error
+        raise
+    except ValueError as error:
+        if _ONE_VALUE.search(str(error)):
+            raise ValueError(_one_value(cfg, error)) from error
+        raise
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _input_size(cfg: CfgNode) -> str:
+    """The keys that set the size of the training images, with their values."""
+    if cfg.MODEL.META_ARCHITECTURE == "ImageClassifier":
+        return f"INPUT.CLASSIFICATION.SIZE {cfg.INPUT.CLASSIFICATION.SIZE}"
+    if cfg.INPUT.CROP.ENABLED:
+        return f"INPUT.CROP.SIZE {list(cfg.INPUT.CROP.SIZE)}"
+    sizes = f"INPUT.MIN_SIZE_TRAIN {tuple(cfg.INPUT.MIN_SIZE_TRAIN)}"
+    return f"{sizes} and INPUT.MAX_SIZE_TRAIN {cfg.INPUT.MAX_SIZE_TRAIN}"
+
+
+def _worker_memory(cfg: CfgNode, error: BaseException) -> str:
+    return (
+        f"a worker of the data loader ended, most likely for lack of memory ({_first_line(error)}):"
+        f" lower DATALOADER.NUM_WORKERS {cfg.DATALOADER.NUM_WORKERS}, SOLVER.IMS_PER_BATCH "
+        f"{cfg.SOLVER.IMS_PER_BATCH} or {_input_size(cfg)}, or give the machine (or /dev/shm) more"
+    )
+
+
+def _gpu_memory(cfg: CfgNode, error: BaseException) -> str:
+    return (
+        f"out of memory ({_first_line(error)}): lower SOLVER.IMS_PER_BATCH "
+        f"{cfg.SOLVER.IMS_PER_BATCH} or {_input_size(cfg)}, raise SOLVER.ACCUMULATE "
+        f"{cfg.SOLVER.ACCUMULATE}, or set SOLVER.AMP.ENABLED True"
+    )
+
+
+def _one_value(cfg: CfgNode, error: BaseException) -> str:
+    images = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size() // cfg.SOLVER.ACCUMULATE
+    return (
+        f"a batch norm has one value a channel ({_first_line(error)}): modules that pool the whole "
+        f"map, such as MODEL.CONTEXT.NAME psp (here {cfg.MODEL.CONTEXT.NAME!r}), need 2 images or "
+        f"more at once, and a process has {images} (SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH}"
+        f" / processes / SOLVER.ACCUMULATE {cfg.SOLVER.ACCUMULATE}): raise SOLVER.IMS_PER_BATCH, "
+        "or set MODEL.SEM_SEG_HEAD.NORM GN"
+    )

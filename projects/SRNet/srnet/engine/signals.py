@@ -1,0 +1,204 @@
+"""Signals that end a training after the running iteration, with a checkpoint.
+
+A scheduler that takes a machine back sends SIGTERM or SIGUSR1, a terminal SIGINT. The first one
+lets the iteration end; then a checkpoint is saved and the process exits with 128 plus the number of
+the signal: 143, 138 (on Linux) and 130. A second one, a second or more later, ends the process at
+once.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from types import FrameType, TracebackType
+
+import torch
+import torch.distributed as dist
+from detectron2.utils import comm
+from torch.multiprocessing.spawn import ProcessExitedException
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+# A terminal, `timeout` or a launcher can deliver one request twice: to the process and its group.
+SAME_REQUEST_SECONDS = 1.0
+
+
+class TrainingStopped(SystemExit):
+    """A signal ended the training, and `--resume` continues it.
+
+    Args:
+        number: the signal; the exit status is 128 more.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.signal = number
+
+
+class EvaluationInterrupted(BaseException):
+    """A signal came during an evaluation. No `except Exception` of an evaluator catches it."""
+
+
+class StopSignals(contextlib.AbstractContextManager):
+    """Receives stop signals while it is entered; the handlers of before are restored at the end.
+
+    Outside of the main thread, where Python allows no handlers, it does nothing.
+
+    Attributes:
+        received: the number of the first signal, 0 before it.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._received_at = 0.0
+        self._interruptible = False
+        self._before: dict[int, Callable | int | None] = {}
+        self._pid = os.getpid()
+
+    def __enter__(self) -> "StopSignals":
+        self._pid = os.getpid()
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._before.clear()
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A block, such as an evaluation, that a signal leaves at once.
+
+        Raises:
+            EvaluationInterrupted: a signal came, before the block or in it.
+        """
+        self._interruptible = True
+        try:
+            if self.received:
+                raise EvaluationInterrupted
+            yield
+        except RuntimeError as error:
+            # The same signal killed a worker of the data loader, and that was noticed first.
+            if self.received:
+                raise EvaluationInterrupted from error
+            raise
+        finally:
+            self._interruptible = False
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            return  # a worker of a data loader inherits this handler
+        now = time.monotonic()
+        if self.received:
+            if now - self._received_at >= SAME_REQUEST_SECONDS:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        self.received, self._received_at = number, now
+        if comm.is_main_process():
+            # Not through logging: a handler may run in the middle of a line that is being logged.
+            text = f"\n{signal.Signals(number).name}: saving a checkpoint after this iteration.\n"
+            with contextlib.suppress(OSError):
+                os.write(2, text.encode())
+        if self._interruptible:
+            raise EvaluationInterrupted
+
+
+def agree_on_signal(received: int) -> int:
+    """The signal that any process has received, the same number in all of them; 0 for none.
+
+    With several processes this is one number in an all-reduce between CPUs, in every iteration;
+    Detectron2 gathers the losses the same way. A GPU does not wait for it.
+    """
+    if comm.get_world_size() == 1:
+        return received
+    number = torch.tensor([received])
+    dist.all_reduce(number, dist.ReduceOp.MAX, group=comm._get_global_gloo_group())
+    return int(number)
+
+
+def wait_for_all() -> None:
+    """Wait until all processes are here, for half a minute at most."""
+    if comm.get_world_size() > 1:
+        limit = timedelta(seconds=30)
+        with contextlib.suppress(RuntimeError):
+            dist.monitored_barrier(comm._get_global_gloo_group(), timeout=limit)
+
+
+@contextlib.contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Block the stop signals in this thread and in the processes that it starts here."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def keep_working(init: Callable[[int], None] | None, worker: int) -> None:
+    """Start a worker of a data loader that was started with :func:`signals_blocked`.
+
+    A scheduler may send its signal to every process of a job. The worker goes on, since the running
+    iteration may need it, and ends when its parent tells it to.
+
+    Args:
+        init: the loader's own `worker_init_fn`.
+        worker: the number of the worker.
+    """
+    parent = os.getppid()
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+    if init is not None:
+        init(worker)
+
+
+@contextlib.contextmanager
+def stop_signals_passed_on(processes: int) -> Iterator[None]:
+    """For the parent of Detectron2's `launch`: pass stop signals on to the processes it started.
+
+    The parent waits for them, and ends with the exit status of a training that was stopped.
+
+    Args:
+        processes: how many there are on all machines; a single one runs in the parent itself, and
+            nothing is done here.
+
+    Raises:
+        SystemExit: the processes were stopped by a signal.
+    """
+    if processes == 1 or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, number)
+
+    before = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS}
+    try:
+        yield
+    except ProcessExitedException as error:
+        code = error.exit_code
+        code = 128 - code if code < 0 else code  # a process that had no handler yet
+        if code - 128 in STOP_SIGNALS:
+            raise SystemExit(code) from error
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
