@@ -91,6 +91,15 @@ def test_bad_input_is_one_line(srnet, words, status, message):
     assert len(lines) == 1 + lines[-1].startswith("See 'srnet ")
 
 
+def test_wrong_values_have_a_line_each(srnet):
+    result = srnet("config", "SOLVER.MAX_ITER", "0", "INPUT.RANDOM_FLIP", "nope")
+    lines = [line for line in result.err.splitlines() if "no GPU is available" not in line]
+    assert result.status == 1 and len(lines) == 3
+    assert lines[0] == "srnet: error: 2 values of the config are wrong:"
+    assert lines[1] == "INPUT.RANDOM_FLIP='nope' must be one of none, horizontal, vertical"
+    assert lines[2] == "SOLVER.MAX_ITER=0 must be 1 or more"
+
+
 def test_an_unknown_key_in_a_file(srnet, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("MODEL:\n  CONTEXT:\n    REDUCTOIN: 4\n")

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,11 +11,12 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
+from PIL import Image
 from semantic_trees import write_ade20k, write_cityscapes
 from srnet import get_cfg
 from srnet.data import build_mapper, build_train_loader
 from srnet.data.paths import inside
-from srnet.data.validate import check_panoptic_files
+from srnet.data.validate import read_panoptic
 from srnet.engine import Trainer
 from srnet.evaluation.cityscapes_labels import write_label_ids
 from srnet.visualization.visualize import visualize
@@ -91,17 +93,26 @@ def test_predictions_stay_in_their_folder(tmp_path, record):
 
 def test_panoptic_names_are_those_of_the_folder(tmp_path):
     (tmp_path / "panoptic").mkdir()
-    (tmp_path / "evil.png").touch()
-    listed = [{"image_id": 1, "file_name": "../evil.png"}]
-    (tmp_path / "panoptic.json").write_text(json.dumps({"annotations": listed}))
-    MetadataCatalog.get(NAME).set(
-        panoptic_json=str(tmp_path / "panoptic.json"), panoptic_root=str(tmp_path / "panoptic")
+    Image.new("RGB", (6, 4), (1, 0, 0)).save(tmp_path / "evil.png")
+    segment = {"id": 1, "category_id": 1}
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 4, "width": 6}],
+        "annotations": [{"image_id": 1, "file_name": "../evil.png", "segments_info": [segment]}],
+        "categories": [{"id": 1, "name": "box"}],
+    }
+    (tmp_path / "panoptic.json").write_text(json.dumps(content))
+    metadata = SimpleNamespace(
+        panoptic_json=str(tmp_path / "panoptic.json"),
+        panoptic_root=str(tmp_path / "panoptic"),
+        thing_dataset_id_to_contiguous_id={1: 0},
+        stuff_dataset_id_to_contiguous_id={0: 0},
     )
-    try:
-        with pytest.raises(FileNotFoundError, match=r"\.\./evil\.png"):
-            check_panoptic_files(NAME)
-    finally:
-        MetadataCatalog.remove(NAME)
+    with pytest.raises(FileNotFoundError, match=r"\.\./evil\.png"):
+        read_panoptic(metadata)
+    shutil.copy(tmp_path / "evil.png", tmp_path / "panoptic")
+    content["annotations"][0]["file_name"] = "evil.png"
+    (tmp_path / "panoptic.json").write_text(json.dumps(content))
+    assert read_panoptic(metadata)["images"] == content["images"]
 
 
 @pytest.fixture

@@ -269,9 +269,9 @@ def test_values_of_another_type(write, content, expected):
 
 @pytest.mark.parametrize("device", ["gpu", "mps", "CPU", "cuda:", "cuda:x", "cuda:-1", "", "cpu:0"])
 def test_unknown_devices(device):
-    with pytest.raises(ValueError, match=r"MODEL\.DEVICE is .*choose cpu, cuda or cuda:N"):
+    with pytest.raises(ValueError, match=r"MODEL\.DEVICE=.* must be cpu, cuda or cuda:N"):
         get_cfg(CONFIG, ["MODEL.DEVICE", device])
-    with pytest.raises(ValueError, match=r"MODEL\.DEVICE is .*choose cpu, cuda or cuda:N"):
+    with pytest.raises(ValueError, match=r"MODEL\.DEVICE=.* must be cpu, cuda or cuda:N"):
         model_zoo.get(CONFIG, device=device)
 
 

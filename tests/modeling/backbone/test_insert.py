@@ -159,7 +159,7 @@ def test_a_copy_has_modules_of_its_own():
         (["MODEL.CONTEXT.BLOCKS", [-4]], "between -3 and 2"),
         (["MODEL.CONTEXT.POSITION", "before"], "output, residual"),
         (["MODEL.CONTEXT.NAME", "psp"], "changes the number of channels"),
-        (["MODEL.CONTEXT.NAME", "srr"], "unknown"),
+        (["MODEL.CONTEXT.NAME", "srr"], "NAME='srr' must be .*sr_gate"),
     ],
 )
 def test_bad_values_are_named(options, message):

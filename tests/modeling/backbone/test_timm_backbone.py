@@ -82,7 +82,8 @@ def test_detectors_predict(config):
     "opts, message",
     [
         (("MODEL.TIMM.NAME", "tf_efficientnet_lite"), r"nearest names are .*tf_efficientnet_lite0"),
-        (("MODEL.TIMM.OUT_FEATURES", ["res6"]), r"OUT_FEATURES=\['res6'\]: choose from stem, res2"),
+        (("MODEL.TIMM.OUT_FEATURES", ["res6"]), r"OUT_FEATURES=\['res6'\] must .* of stem, res2"),
+        (("MODEL.CONTEXT.STAGES", ["stage2"]), r"STAGES=\['stage2'\]: choose from stem, res2"),
         (("MODEL.BACKBONE.FREEZE_AT", 7), "FREEZE_AT=7 must be 0 to 5"),
         (("MODEL.TIMM.NAME", "vit_tiny_patch16_224"), r"strides \[16, 16, 16\]"),
         (

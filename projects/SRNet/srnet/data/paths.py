@@ -5,7 +5,7 @@ links. A link inside a data set can so lead out of it (docs/SECURITY.md).
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from detectron2.data import MetadataCatalog
@@ -36,32 +36,31 @@ def inside(root: str | os.PathLike, name: str, source: str = "") -> Path:
     return Path(root) / path
 
 
-def check_inside_image_roots(
-    records: Iterable[dict], dataset_names: Sequence[str], *, allow_outside: bool
+def check_inside_image_root(
+    records: Iterable[dict], dataset_name: str, *, allow_outside: bool
 ) -> None:
     """Refuse images outside the image folder that their dataset is registered with.
 
     In COCO's format the annotations name the images, and an absolute name or one with ".." reads
-    any file. Datasets without an image folder in their metadata pass: they list folders themselves.
+    any file. A dataset without an image folder in its metadata passes: it lists folders itself.
 
     Args:
-        records: dicts with "file_name", of all the datasets.
-        dataset_names: their names.
+        records: dicts with "file_name".
+        dataset_name: the dataset they are of.
         allow_outside: `DATASETS.ALLOW_OUTSIDE_ROOT`.
 
     Raises:
         ValueError: the first image outside; the message says how to allow it.
     """
-    roots = [MetadataCatalog.get(name).get("image_root") for name in dataset_names]
-    if allow_outside or None in roots:
+    root = MetadataCatalog.get(dataset_name).get("image_root")
+    if allow_outside or root is None:
         return
-    folders = [os.path.join(os.path.abspath(root), "") for root in roots]
+    folder = os.path.join(os.path.abspath(root), "")
     for record in records:
         # abspath takes "a/../.." apart.
-        if not os.path.abspath(record["file_name"]).startswith(tuple(folders)):
+        if not os.path.abspath(record["file_name"]).startswith(folder):
             raise ValueError(
-                f"the image {record['file_name']} is outside the image folder of "
-                f"{' and '.join(dataset_names)}, {' and '.join(map(str, roots))}. Register the "
-                "dataset with the folder that holds its images, or set "
-                "DATASETS.ALLOW_OUTSIDE_ROOT True if you trust its annotations"
+                f"the image {record['file_name']} is outside the image folder {root} of the "
+                f"dataset {dataset_name}. Register the dataset with the folder that holds its "
+                "images, or set DATASETS.ALLOW_OUTSIDE_ROOT True if you trust its annotations"
             )

@@ -26,6 +26,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from .datasets.panoptic_folders import load_if_complete
 from .mapped_dataset import Items
+from .paths import check_inside_image_root
 from .validate import read_coco
 
 
@@ -39,7 +40,8 @@ def load_records(cfg: CfgNode, names: Sequence[str], is_train: bool) -> list[dic
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: annotations are wrong, or no image is left; the message names the file.
+        ValueError: annotations are wrong, an image is outside the dataset's image folder, or no
+            image is left; the message names the file.
     """
     loaded = [load_dataset(name, masks=cfg.MODEL.MASK_ON, labelled=is_train) for name in names]
     if isinstance(loaded[0], Dataset):
@@ -48,6 +50,8 @@ def load_records(cfg: CfgNode, names: Sequence[str], is_train: bool) -> list[dic
     for name, records in zip(names, found, strict=True):
         if not records:
             raise ValueError(f"the dataset {name} has no images")
+        outside = cfg.DATASETS.ALLOW_OUTSIDE_ROOT
+        check_inside_image_root(records, name, allow_outside=outside)
     if cfg.MODEL.LOAD_PROPOSALS:
         files = cfg.DATASETS.PROPOSAL_FILES_TRAIN if is_train else _test_proposals(cfg, names)
         found = [load_proposals_into_dataset(r, f) for r, f in zip(found, files, strict=True)]

@@ -12,7 +12,7 @@ from torch import nn
 
 from srnet.checkpoint import load_for_evaluation
 from srnet.data import build_mapper
-from srnet.data.paths import check_inside_image_roots, inside
+from srnet.data.paths import check_inside_image_root, inside
 from srnet.data.read import read_image
 from srnet.modeling import build_model
 
@@ -55,7 +55,7 @@ def visualize(
         raise ValueError(f"no dataset {dataset!r} is registered: give --dataset, such as {known}")
     records = choose_records(dataset, num, images)
     if not images:
-        check_inside_image_roots(records, [dataset], allow_outside=cfg.DATASETS.ALLOW_OUTSIDE_ROOT)
+        check_inside_image_root(records, dataset, allow_outside=cfg.DATASETS.ALLOW_OUTSIDE_ROOT)
     model, mapper = load_model(cfg), build_mapper(cfg, is_train=False)
     metadata = metadata_with_colors(dataset)
     legend = legend_of(metadata)

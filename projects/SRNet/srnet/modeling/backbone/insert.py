@@ -13,11 +13,11 @@ import torch
 from detectron2.modeling.backbone import ResNet
 from torch import nn
 
+from srnet.ranges import RANGES
+
 from ..context import context_channels
 from .context_blocks import with_context
 from .dfnet import DFNet
-
-POSITIONS = ("output", "residual")
 
 
 def insert_context(
@@ -57,10 +57,7 @@ def insert_context(
             f"MODEL.CONTEXT.STAGES={list(stages)} must name one or more of the backbone's stages "
             f"{', '.join(backbone.stage_names)}"
         )
-    if position not in POSITIONS:
-        raise ValueError(
-            f"MODEL.CONTEXT.POSITION={position!r} is unknown: choose one of {', '.join(POSITIONS)}"
-        )
+    RANGES["MODEL.CONTEXT.POSITION"].check("MODEL.CONTEXT.POSITION", position)
     with torch.random.fork_rng(devices=[]):
         for name in stages:
             stage = getattr(backbone, name)
