@@ -20,7 +20,7 @@ from typing import cast
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
-from torch.multiprocessing.spawn import ProcessExitedException
+from torch.multiprocessing import ProcessExitedException
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # A terminal, `timeout` or a launcher can deliver one request twice: to the process and its group.
