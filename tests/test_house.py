@@ -172,6 +172,8 @@ def test_a_package_without_a_place_is_found(lint_imports, tmp_path):
         "MODEL_ZOO.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
+        "docs/CONFIG.md",
+        "docs/SECURITY.md",
         "datasets/README.md",
         "projects/SRNet/README.md",
     ],

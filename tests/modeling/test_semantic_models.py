@@ -111,7 +111,7 @@ def test_the_context_is_one_word(build):
         head = build(config, "MODEL.CONTEXT.NAME", name).sem_seg_head
         assert isinstance(head.context, kind)
     assert build(config, "MODEL.CONTEXT.NAME", "").sem_seg_head.context is None
-    with pytest.raises(ValueError, match=r"'srr' is unknown: choose one of .*psp.*sr"):
+    with pytest.raises(ValueError, match=r"NAME='srr' must be .*: one of .*psp, .*sr"):
         build(config, "MODEL.CONTEXT.NAME", "srr")
 
 

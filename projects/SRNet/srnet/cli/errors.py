@@ -52,7 +52,10 @@ def report(program: str, run: Callable[[], object], *, traceback: bool = False) 
         text = None if traceback else explain(error)
         if text is None:
             raise
-        print(f"{program}: error: {' '.join(text.split())}", file=sys.stderr)
+        # A ValueError may have a finding on each line.
+        lines = text.splitlines() if isinstance(error, ValueError) else [text]
+        text = "\n".join(" ".join(line.split()) for line in lines if line.strip())
+        print(f"{program}: error: {text}", file=sys.stderr)
         return 1
 
 

@@ -10,7 +10,7 @@ from .errors import report
 COMMANDS = {
     "train": "Train a model",
     "eval": "Evaluate a model on the datasets of its config",
-    "config": "Print a whole config, or list the model zoo",
+    "config": "Print a whole config, list the model zoo, or describe the config keys",
     "prepare": "Prepare a dataset: from its official release to this project's layout",
     "analyze": "Count parameters, multiply-adds and activations",
     "benchmark": "Measure latency, modules, sliding windows or data loading",

@@ -60,7 +60,8 @@ class AspectRatioBatches(Sampler):
 
     def _batches(self) -> Iterator[list[tuple[int, int]]]:
         groups: tuple[list, list] = ([], [])
-        for position, index in enumerate(self.sampler._infinite_indices()):
+        indices = self.sampler._infinite_indices()  # type: ignore[attr-defined]  # Detectron2's
+        for position, index in enumerate(indices):
             group = groups[int(self.wide[index])]
             group.append((position, index))
             if len(group) == self.total_batch_size:

@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .aspect_ratio import AspectRatioBatches, wide_images
 from .mapped_dataset import FilledBatches, Items, MappedDataset, leave_out_missing
+from .paths import check_inside_image_roots
 from .records import load_records
 from .seeding import seeded
 from .tasks import task_of
@@ -102,6 +103,9 @@ def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader | AspectRat
     dataset, wide = arguments.pop("dataset"), None
     if isinstance(dataset, list):
         check_categories(dataset, cfg)
+        check_inside_image_roots(
+            dataset, cfg.DATASETS.TRAIN, allow_outside=cfg.DATASETS.ALLOW_OUTSIDE_ROOT
+        )
         if arguments["aspect_ratio_grouping"]:
             wide = wide_images(dataset)
         dataset = DatasetFromList(dataset, copy=False)
@@ -135,6 +139,9 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Callable) -> Iter
     """
     dataset = load_records(cfg, [dataset_name], is_train=False)
     if isinstance(dataset, list):
+        check_inside_image_roots(
+            dataset, [dataset_name], allow_outside=cfg.DATASETS.ALLOW_OUTSIDE_ROOT
+        )
         dataset = DatasetFromList(dataset, copy=False)
     loader = build_detection_test_loader(
         MappedDataset(dataset, mapper, replace=False),

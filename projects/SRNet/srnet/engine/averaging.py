@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from srnet.checkpoint import Checkpointer
+from srnet.ranges import RANGES
 
 
 class WeightAverage(HookBase):
@@ -30,10 +31,8 @@ class WeightAverage(HookBase):
     """
 
     def __init__(self, model: nn.Module, *, decay: float, period: int, output_dir: str):
-        if not 0 <= decay < 1:
-            raise ValueError(f"SOLVER.EMA.DECAY={decay} must be in [0, 1)")
-        if period < 1:
-            raise ValueError(f"SOLVER.EMA.PERIOD={period} must be 1 or more")
+        for key, value in (("SOLVER.EMA.DECAY", decay), ("SOLVER.EMA.PERIOD", period)):
+            RANGES[key].check(key, value)
         self.source = model.module if isinstance(model, DistributedDataParallel) else model
         self.average = AveragedModel(
             self.source, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True

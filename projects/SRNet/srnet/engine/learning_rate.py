@@ -4,6 +4,8 @@ import logging
 
 from detectron2.config import CfgNode
 
+from srnet.ranges import check_keys
+
 
 def scale_learning_rate(cfg: CfgNode) -> CfgNode:
     """Scale `SOLVER.BASE_LR` with the batch (Goyal et al., 2017), where the config asks for it.
@@ -17,9 +19,8 @@ def scale_learning_rate(cfg: CfgNode) -> CfgNode:
     Raises:
         ValueError: `BASE_LR_BATCH` is negative.
     """
+    check_keys(cfg, "SOLVER.BASE_LR_BATCH")
     reference, batch = cfg.SOLVER.BASE_LR_BATCH, cfg.SOLVER.IMS_PER_BATCH
-    if reference < 0:
-        raise ValueError(f"SOLVER.BASE_LR_BATCH={reference} must be 0, for no scaling, or positive")
     if reference in (0, batch):
         return cfg
     cfg = cfg.clone()

@@ -7,15 +7,20 @@ whether the run came there at once or was resumed on the way.
 
 from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from .signals import keep_working, signals_blocked
+
+if TYPE_CHECKING:
+    from detectron2.engine import SimpleTrainer as _Trainer
+else:
+    _Trainer = object
 
 # Sets these numbers apart from those of the data, which are drawn from (seed, position).
 _MODEL = 1
@@ -44,7 +49,7 @@ def seed_iteration(device: torch.device, seed: int, iteration: int, rank: int) -
         torch.get_device_module(device).manual_seed(number)
 
 
-class SeededIterations(SimpleTrainer):
+class SeededIterations(_Trainer):
     """Mixed into a Detectron2 trainer: PyTorch's generators are seeded once a batch is there.
 
     `seed` is set by the owner. The workers of the data loader are started so that a stop signal to
@@ -54,10 +59,10 @@ class SeededIterations(SimpleTrainer):
     seed = 0
 
     @property
-    def _data_loader_iter(self) -> Iterator[list[dict]]:
+    def _data_loader_iter(self) -> Iterator:
         return _SeededBatches(self)
 
-    def _next_batch(self) -> list[dict]:
+    def _next_batch(self) -> Any:
         if self._data_loader_iter_obj is None:
             self._start_workers()
         batch = next(super()._data_loader_iter)
@@ -75,9 +80,9 @@ class SeededIterations(SimpleTrainer):
             super()._data_loader_iter  # noqa: B018  starts them
 
 
-class _SeededBatches(Iterator[list[dict]]):
+class _SeededBatches(Iterator):
     def __init__(self, trainer: SeededIterations):
         self.trainer = trainer
 
-    def __next__(self) -> list[dict]:
+    def __next__(self) -> Any:
         return self.trainer._next_batch()

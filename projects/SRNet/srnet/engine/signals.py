@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from types import FrameType, TracebackType
-from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -187,8 +186,9 @@ def stop_signals_passed_on(processes: int) -> Iterator[None]:
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         for child in multiprocessing.active_children():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(cast(int, child.pid), number)  # it was started, so it has one
+            if child.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, number)
 
     before = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS}
     try:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from srnet.data.datasets.cityscapes import IMAGE_SUFFIX
 from srnet.data.datasets.semantic_folders import list_files
+from srnet.data.paths import inside
 from srnet.extras import require_extra
 
 PREDICTION_SUFFIX = "_pred_labelIds.png"
@@ -45,7 +46,7 @@ def write_label_ids(sem_seg: torch.Tensor, file_name: str, folder: str) -> str:
         The path of what was written, `CITY_123456_123456_pred_labelIds.png`.
     """
     name = os.path.basename(file_name).removesuffix(IMAGE_SUFFIX) + PREDICTION_SUFFIX
-    path = os.path.join(folder, name)
+    path = str(inside(folder, name))
     train_ids = sem_seg.argmax(dim=0).to("cpu", torch.uint8).numpy()
     Image.fromarray(label_ids()[train_ids]).save(path, format="PNG")
     return path

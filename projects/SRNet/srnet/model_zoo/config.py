@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,14 +9,23 @@ import detectron2.config
 import torch
 from detectron2.config import CfgNode
 
-# Registers the models and datasets that configs name.
-import srnet.modeling  # noqa: F401
 from srnet.config import add_srnet_config
+
+# Importing them registers the datasets and models that configs name.
 from srnet.data import check_against_datasets, check_class_folders, register_image_folders
+from srnet.modeling.context import CONTEXT_NAMES
+from srnet.ranges import RANGES, check_keys, check_ranges
 
 from .merging import merge_content, merge_options
 from .names import CONFIGS, find_config
 from .yaml_files import read_with_bases
+
+# What the values of keys may be; the names of context modules are only known where they are made.
+ALL_RANGES = {
+    **RANGES,
+    "MODEL.CONTEXT.NAME": CONTEXT_NAMES,
+    "MODEL.CONTEXT.GATE": CONTEXT_NAMES,
+}
 
 
 def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNode:
@@ -40,8 +48,9 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
         FileNotFoundError: there is no such file and no such name; the message lists the nearest.
         IsADirectoryError: it is a folder.
         KeyError: a key that no config has; the message lists the nearest.
-        ValueError: the file is not a config, a value has the wrong type, or the config contradicts
-            the datasets it names.
+        ValueError: the file is not a config, a value has the wrong type, values are out of their
+            ranges (:mod:`srnet.ranges`; the message has a line for each of them), or the config
+            contradicts the datasets it names.
     """
     cfg = detectron2.config.get_cfg()
     add_srnet_config(cfg)
@@ -58,6 +67,7 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
     check_version(cfg)
     choose_device(cfg)
     register_image_folders(cfg)
+    check_ranges(cfg, ALL_RANGES)
     check_against_datasets(cfg)
     check_class_folders(cfg)
     return cfg
@@ -80,9 +90,8 @@ def choose_device(cfg: CfgNode) -> None:
     Raises:
         ValueError: it is none of cpu, cuda and cuda:N, or this machine has no GPU of that number.
     """
+    check_keys(cfg, "MODEL.DEVICE")
     device = cfg.MODEL.DEVICE
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise ValueError(f"MODEL.DEVICE is {device!r}: choose cpu, cuda or cuda:N")
     if device == "cpu":
         return
     if not torch.cuda.is_available():

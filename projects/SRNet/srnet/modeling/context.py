@@ -28,6 +28,7 @@ from srnet.layers import (
     SqueezeReasoningGate,
 )
 from srnet.layers.channels import divide_channels
+from srnet.ranges import RANGES, names_in
 
 CONTEXT_REGISTRY = Registry("CONTEXT")
 CONTEXT_REGISTRY.__doc__ = """
@@ -36,6 +37,10 @@ map and the name of the surrounding norm. It returns a module that maps (N, C, H
 (N, C', H, W); where C' is not C, the module has it as `out_channels`. `MODEL.CONTEXT.NAME` takes
 the builder's name.
 """
+
+CONTEXT_NAMES = names_in(
+    lambda: [name for name, _ in CONTEXT_REGISTRY], "registered context module", empty=True
+)
 
 
 def build_context(
@@ -69,9 +74,7 @@ def context_builder(
     name = context[key]
     if not name:
         return None
-    if name not in CONTEXT_REGISTRY:
-        known = ", ".join(sorted(known for known, _ in CONTEXT_REGISTRY))
-        raise ValueError(f"MODEL.CONTEXT.{key}={name!r} is unknown: choose one of {known}")
+    CONTEXT_NAMES.check(f"MODEL.CONTEXT.{key}", name)
     build = CONTEXT_REGISTRY.get(name)
     return lambda channels: build(context, channels, norm)
 
@@ -87,10 +90,8 @@ def fold_choice(context: CfgNode) -> bool | None:
     Raises:
         ValueError: an unknown name; the message lists the known ones.
     """
-    folds = {"auto": None, "always": True, "never": False}
-    if context.FOLD not in folds:
-        raise ValueError(f"MODEL.CONTEXT.FOLD={context.FOLD!r} is unknown: choose {list(folds)}")
-    return folds[context.FOLD]
+    RANGES["MODEL.CONTEXT.FOLD"].check("MODEL.CONTEXT.FOLD", context.FOLD)
+    return {"auto": None, "always": True, "never": False}[context.FOLD]
 
 
 class ContextConv(layers.ContextConv):
@@ -117,10 +118,9 @@ def norm_layer(norm: str) -> Callable[[int], nn.Module]:
 @CONTEXT_REGISTRY.register()
 def sr(context: CfgNode, channels: int, norm: str) -> nn.Module:
     """Squeeze Reasoning."""
+    for key in ("NORM", "FOLD"):
+        RANGES[f"MODEL.CONTEXT.{key}"].check(f"MODEL.CONTEXT.{key}", context[key])
     norms = {"": None, "LN": nn.LayerNorm}
-    if context.NORM not in norms:
-        raise ValueError(f"MODEL.CONTEXT.NORM={context.NORM!r} is unknown: choose '' or 'LN'")
-    fold_choice(context)  # refuses an unknown one also where nothing folds
     return SqueezeReasoning(
         channels,
         reduction=context.REDUCTION,

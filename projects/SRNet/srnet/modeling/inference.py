@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
 
-from .semantic import resize_map
+from srnet.ranges import check_keys
 
-MODES = ("whole", "slide")
+from .semantic import resize_map
 
 
 class SemanticInference:
@@ -67,10 +67,7 @@ class SemanticInference:
     def arguments(cfg: CfgNode) -> dict:
         """The arguments of the constructor, but for `logits`, that `TEST.SEM_SEG` stands for."""
         node = cfg.TEST.SEM_SEG
-        if node.MODE not in MODES:
-            raise ValueError(
-                f"TEST.SEM_SEG.MODE={node.MODE!r} is unknown: choose one of {', '.join(MODES)}"
-            )
+        check_keys(cfg, *(f"TEST.SEM_SEG.{key}" for key in node if key != "FLIP"))
         slide = node.MODE == "slide"
         return {
             "window": tuple(node.WINDOW) if slide else None,

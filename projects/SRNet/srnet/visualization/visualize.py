@@ -12,6 +12,7 @@ from torch import nn
 
 from srnet.checkpoint import load_for_evaluation
 from srnet.data import build_mapper
+from srnet.data.paths import check_inside_image_roots, inside
 from srnet.data.read import read_image
 from srnet.modeling import build_model
 
@@ -53,6 +54,8 @@ def visualize(
         known = ", ".join(n for n in DatasetCatalog.list() if n.startswith(dataset[:4] or "scenes"))
         raise ValueError(f"no dataset {dataset!r} is registered: give --dataset, such as {known}")
     records = choose_records(dataset, num, images)
+    if not images:
+        check_inside_image_roots(records, [dataset], allow_outside=cfg.DATASETS.ALLOW_OUTSIDE_ROOT)
     model, mapper = load_model(cfg), build_mapper(cfg, is_train=False)
     metadata = metadata_with_colors(dataset)
     legend = legend_of(metadata)
@@ -74,7 +77,7 @@ def visualize(
         drawing = SceneVisualizer(image, metadata, not legend, min_score)
         row["prediction"] = drawing.draw_prediction(prediction)
         stem = os.path.splitext(os.path.basename(record["file_name"]))[0]
-        path = os.path.join(output, f"{stem}.png")
+        path = str(inside(output, f"{stem}.png"))
         if path in (*paths, sheet):  # files of one name in several folders
             path = os.path.join(output, f"{stem}_{len(rows)}.png")
         paths.append(path)

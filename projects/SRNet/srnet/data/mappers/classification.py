@@ -6,6 +6,9 @@ import torch
 from detectron2.config import CfgNode, configurable
 from torchvision.transforms import v2
 
+from srnet.ranges import check_keys
+from srnet.ranges.table import FORMATS
+
 from ..read import read_rgb
 from ..seeding import seeded
 from .base import ImageMapper
@@ -17,17 +20,13 @@ def build_classification_transform(cfg: CfgNode, is_train: bool) -> Callable:
     """Build torchvision's standard transforms, from an image to a uint8 tensor (3, H, W).
 
     Raises:
-        ValueError: an unknown `INPUT.CLASSIFICATION.AUTO_AUGMENT`.
+        ValueError: an unknown `INPUT.CLASSIFICATION.AUTO_AUGMENT` or `INPUT.RANDOM_FLIP`.
     """
     options = cfg.INPUT.CLASSIFICATION
     if not is_train:
         resize, crop = v2.Resize(options.RESIZE_TEST), v2.CenterCrop(options.SIZE_TEST)
         return v2.Compose([resize, crop, v2.PILToTensor()])
-    if options.AUTO_AUGMENT not in AUGMENTATIONS:
-        raise ValueError(
-            f"INPUT.CLASSIFICATION.AUTO_AUGMENT={options.AUTO_AUGMENT!r} is unknown: choose one of "
-            f"{', '.join(map(repr, AUGMENTATIONS))}"
-        )
+    check_keys(cfg, "INPUT.CLASSIFICATION.AUTO_AUGMENT", "INPUT.RANDOM_FLIP")
     transforms = [v2.RandomResizedCrop(options.SIZE, scale=options.SCALE, ratio=options.RATIO)]
     if cfg.INPUT.RANDOM_FLIP != "none":
         horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
@@ -67,8 +66,7 @@ class ClassificationMapper(ImageMapper):
         mix: Callable | None = None,
         skip_bad_images: bool = False,
     ):
-        if image_format not in ("RGB", "BGR"):
-            raise ValueError(f"INPUT.FORMAT={image_format!r} is unknown: choose RGB or BGR")
+        FORMATS.check("INPUT.FORMAT", image_format)
         self.is_train = is_train
         self.transform = transform
         self.image_format = image_format

@@ -8,6 +8,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
+from srnet.ranges import check_keys
+
 from ..read import read_image
 from ..transforms import PadToSize
 from .base import ImageMapper, take_label
@@ -43,6 +45,7 @@ def build_semantic_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmenta
             augmentations.append(T.RandomCrop(crop.TYPE, crop.SIZE))
         if crop.PAD and crop.TYPE == "absolute":
             augmentations.append(PadToSize(crop.SIZE, cfg.MODEL.PIXEL_MEAN, ignore_value))
+    check_keys(cfg, "INPUT.RANDOM_FLIP")
     if cfg.INPUT.RANDOM_FLIP != "none":
         horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
         augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))

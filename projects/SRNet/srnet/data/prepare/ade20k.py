@@ -13,6 +13,7 @@ import numpy as np
 from srnet.data.datasets.ade20k import FOLDER, NUM_CLASSES, SPLITS, VOID
 from srnet.data.datasets.root import datasets_root
 from srnet.data.datasets.semantic_folders import list_files
+from srnet.data.paths import inside
 from srnet.data.prepare.conversion import Conversion, add_run_arguments, check_count, run
 from srnet.data.read import read_label
 
@@ -36,8 +37,8 @@ def find(root: Path, folder: str) -> list[Conversion]:
     items = [
         Conversion(
             image,
-            labels / f"{image.stem}.png",
-            root / "annotations_detectron2" / folder / f"{image.stem}.png",
+            inside(labels, f"{image.stem}.png"),
+            inside(root / "annotations_detectron2" / folder, f"{image.stem}.png"),
         )
         for image in (images / name for name in list_files(images, ".jpg"))
     ]

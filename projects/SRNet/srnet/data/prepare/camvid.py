@@ -20,6 +20,7 @@ import numpy as np
 from srnet.data.datasets.camvid import CLASSES, LAYOUTS, VOID
 from srnet.data.datasets.root import datasets_root
 from srnet.data.datasets.semantic_folders import IMAGE_SUFFIXES, list_files
+from srnet.data.paths import inside
 from srnet.data.prepare.camvid_release import SPLITS, color_table, read_color_label
 from srnet.data.prepare.conversion import (
     add_link_argument,
@@ -139,8 +140,8 @@ def write(
     """
     written: Counter[str] = Counter()
     for split, name, image, label in samples:
-        new_image = output / split / f"{name}{image.suffix}"
-        new_label = output / f"{split}annot" / f"{name}.png"
+        new_image = inside(output / split, f"{name}{image.suffix}")
+        new_label = inside(output / f"{split}annot", f"{name}.png")
         if is_current(new_image, image, link) and is_current(new_label, label):
             continue
         indices = load_pair(image, label, size, read)

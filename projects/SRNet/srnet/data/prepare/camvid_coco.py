@@ -26,6 +26,7 @@ from PIL import Image
 from srnet.data.datasets.camvid import CLASSES, IMAGES, THINGS, VOID
 from srnet.data.datasets.root import datasets_root
 from srnet.data.datasets.semantic_folders import load_semantic_folders
+from srnet.data.paths import inside
 from srnet.data.prepare.conversion import replacing_folder
 from srnet.data.read import read_label
 
@@ -67,9 +68,9 @@ def convert(folder: Path, split: str, record: dict) -> tuple[str, dict, list, li
     name = f"{Path(record['file_name']).stem}.png"
     labels = np.array([VOID, *(category - 1 for category in categories)], np.uint8)[ids]
     colors = np.array([0, *(coco.panoptic_id(i + 1) for i in range(len(categories)))])[ids]
-    Image.fromarray(coco.id_to_color(colors)).save(folder / f"panoptic_{split}" / name)
+    Image.fromarray(coco.id_to_color(colors)).save(inside(folder / f"panoptic_{split}", name))
     targets = coco.stuff_targets(labels, IS_THING, VOID)
-    Image.fromarray(targets).save(folder / f"stuff_{split}" / name)
+    Image.fromarray(targets).save(inside(folder / f"stuff_{split}", name))
     height, width = ids.shape
     return name, {"height": height, "width": width}, *coco.annotate(ids, categories, THING_IDS)
 

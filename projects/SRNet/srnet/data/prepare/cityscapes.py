@@ -12,6 +12,7 @@ import numpy as np
 
 from srnet.data.datasets.cityscapes import CITIES, IMAGE_SUFFIX, IMAGES, TRAIN_ID_SUFFIX, VOID
 from srnet.data.datasets.root import datasets_root
+from srnet.data.paths import inside
 from srnet.data.prepare.conversion import Conversion, add_run_arguments, check_count, run
 from srnet.extras import require_extra
 
@@ -52,7 +53,11 @@ def find(root: Path, split: str) -> list[Conversion]:
         name = image.name.removesuffix(IMAGE_SUFFIX)
         folder = root / "gtFine" / split / image.parent.name
         items.append(
-            Conversion(image, folder / (name + POLYGONS_SUFFIX), folder / (name + TRAIN_ID_SUFFIX))
+            Conversion(
+                image,
+                inside(folder, name + POLYGONS_SUFFIX),
+                inside(folder, name + TRAIN_ID_SUFFIX),
+            )
         )
     missing = [item.source for item in items if not item.source.is_file()]
     if missing:

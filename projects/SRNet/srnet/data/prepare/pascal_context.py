@@ -15,6 +15,7 @@ import numpy as np
 
 from srnet.data.datasets.pascal_context import CLASSES, FOLDER, IMAGES, VOID
 from srnet.data.datasets.root import datasets_root
+from srnet.data.paths import inside
 from srnet.data.prepare.conversion import (
     Conversion,
     add_link_argument,
@@ -110,6 +111,7 @@ def find(
 
     Raises:
         FileNotFoundError: the split's list, an image or a label is missing.
+        ValueError: a name of the list leads out of a folder.
     """
     listing = voc / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
@@ -117,12 +119,14 @@ def find(
     suffix = ".mat" if any(labels.glob("*.mat")) else ".png"
     found, missing = [], []
     for name in listing.read_text().split():
-        image, label = voc / "JPEGImages" / f"{name}.jpg", labels / f"{name}{suffix}"
+        # The list is a stranger's: the names become paths to read and to write.
+        image = inside(voc / "JPEGImages", f"{name}.jpg", str(listing))
+        label = inside(labels, f"{name}{suffix}", str(listing))
         absent = [path for path in (image, label) if not path.is_file()]
         missing += absent
         if not absent:
-            annot = output / f"{split}annot" / f"{name}.png"
-            found.append((image, label, output / split / image.name, annot))
+            annot = inside(output / f"{split}annot", f"{name}.png")
+            found.append((image, label, inside(output / split, f"{name}.jpg"), annot))
     if missing and not part:
         raise FileNotFoundError(
             f"{len(missing)} files of the {split} split are missing, the first is {missing[0]}; "

@@ -10,6 +10,8 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
+from srnet.ranges import check_keys
+
 from ..build import fit_to_device
 
 # A stage is everything at one scale: groups of (channels, blocks), the first block of a stage with
@@ -122,11 +124,8 @@ def _block(
 @BACKBONE_REGISTRY.register()
 def build_dfnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> DFNet:
     """Build the DFNet of `MODEL.DFNET`."""
+    check_keys(cfg, "MODEL.DFNET.VARIANT")
     variant = cfg.MODEL.DFNET.VARIANT
-    if variant not in VARIANTS:
-        raise ValueError(
-            f"MODEL.DFNET.VARIANT={variant!r} is unknown: choose {', '.join(VARIANTS)}"
-        )
     backbone = DFNet(
         VARIANTS[variant],
         norm=partial(get_norm, cfg.MODEL.DFNET.NORM),

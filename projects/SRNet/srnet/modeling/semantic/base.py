@@ -8,21 +8,16 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from srnet.layers import OhemCrossEntropy, PixelCrossEntropy
-
-LOSSES = ("cross_entropy", "ohem")
+from srnet.ranges import check_keys
 
 
 def build_pixel_loss(cfg: CfgNode) -> nn.Module:
     """Build the loss that `MODEL.SEM_SEG_HEAD.LOSS_TYPE` names."""
+    check_keys(cfg, "MODEL.SEM_SEG_HEAD.LOSS_TYPE")
     head = cfg.MODEL.SEM_SEG_HEAD
     if head.LOSS_TYPE == "cross_entropy":
         return PixelCrossEntropy(head.IGNORE_VALUE)
-    if head.LOSS_TYPE == "ohem":
-        return OhemCrossEntropy(head.IGNORE_VALUE, head.OHEM_THRESHOLD, head.OHEM_MIN_KEPT)
-    raise ValueError(
-        f"MODEL.SEM_SEG_HEAD.LOSS_TYPE={head.LOSS_TYPE!r} is unknown: choose one of "
-        f"{', '.join(LOSSES)}"
-    )
+    return OhemCrossEntropy(head.IGNORE_VALUE, head.OHEM_THRESHOLD, head.OHEM_MIN_KEPT)
 
 
 def resize_map(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:

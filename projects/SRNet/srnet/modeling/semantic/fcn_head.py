@@ -8,6 +8,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
+from srnet.ranges import check_keys
+
 from ..context import ContextConv, build_context, context_channels, fold_choice
 from .base import SemanticHead
 from .blocks import conv_norm_relu, pixel_classifier
@@ -69,8 +71,7 @@ class FCNHead(SemanticHead):
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         """Read `MODEL.SEM_SEG_HEAD` and `MODEL.CONTEXT`."""
         head = cfg.MODEL.SEM_SEG_HEAD
-        if len(head.IN_FEATURES) != 1:
-            raise ValueError(f"FCNHead takes one of IN_FEATURES, got {head.IN_FEATURES}")
+        check_keys(cfg, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
         context = None
         if head.CONVS_DIM:
             context = build_context(cfg.MODEL.CONTEXT, head.CONVS_DIM, norm=head.NORM)

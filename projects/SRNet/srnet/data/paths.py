@@ -1,0 +1,67 @@
+"""Names that come from lists, JSON files and records, and the folders that they may not leave.
+
+Paths are compared as they are written, without following links: folders of data sets are often
+links. A link inside a data set can so lead out of it (docs/SECURITY.md).
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from detectron2.data import MetadataCatalog
+
+
+def inside(root: str | os.PathLike, name: str, source: str = "") -> Path:
+    """Join the name of a file to the folder that it belongs into.
+
+    Args:
+        root: the folder.
+        name: a name or a relative path from some data.
+        source: where the name comes from, for the message.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: the name is empty or absolute, or leads out of the folder or to the folder
+            itself.
+    """
+    path = os.path.normpath(name)
+    leaves = os.path.isabs(path) or path.split(os.sep)[0] == os.pardir
+    if not name or leaves or path == os.curdir or "\0" in name:
+        where = f"{source}: " if source else ""
+        raise ValueError(
+            f"{where}the name {name!r} leads out of {root}: only names inside it are allowed"
+        )
+    return Path(root) / path
+
+
+def check_inside_image_roots(
+    records: Iterable[dict], dataset_names: Sequence[str], *, allow_outside: bool
+) -> None:
+    """Refuse images outside the image folder that their dataset is registered with.
+
+    In COCO's format the annotations name the images, and an absolute name or one with ".." reads
+    any file. Datasets without an image folder in their metadata pass: they list folders themselves.
+
+    Args:
+        records: dicts with "file_name", of all the datasets.
+        dataset_names: their names.
+        allow_outside: `DATASETS.ALLOW_OUTSIDE_ROOT`.
+
+    Raises:
+        ValueError: the first image outside; the message says how to allow it.
+    """
+    roots = [MetadataCatalog.get(name).get("image_root") for name in dataset_names]
+    if allow_outside or None in roots:
+        return
+    folders = [os.path.join(os.path.abspath(root), "") for root in roots]
+    for record in records:
+        # abspath takes "a/../.." apart.
+        if not os.path.abspath(record["file_name"]).startswith(tuple(folders)):
+            raise ValueError(
+                f"the image {record['file_name']} is outside the image folder of "
+                f"{' and '.join(dataset_names)}, {' and '.join(map(str, roots))}. Register the "
+                "dataset with the folder that holds its images, or set "
+                "DATASETS.ALLOW_OUTSIDE_ROOT True if you trust its annotations"
+            )
