@@ -30,7 +30,7 @@ from .mapped_dataset import FilledBatches, MappedDataset, leave_out_missing
 from .records import load_records
 from .seeding import seeded
 from .tasks import task_of
-from .validate import check_categories
+from .validate import check_categories, check_mask_format
 
 
 class StreamSampler(Sampler):
@@ -100,6 +100,7 @@ def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader:
     dataset, wide = arguments.pop("dataset"), None
     if isinstance(dataset, list):
         check_categories(dataset, cfg)
+        check_mask_format(dataset, cfg)
         if arguments["aspect_ratio_grouping"]:
             wide = wide_images(dataset)
         dataset = DatasetFromList(dataset, copy=False)

@@ -15,6 +15,7 @@ from pycocotools import mask as mask_api
 
 MAX_SHOWN = 20  # findings in a message
 TOLERANCE = 1.0  # pixels by which a box may reach beyond its image; Detectron2 clips it
+FAR = 2  # a polygon may leave its image, but not by so many of its long sides: drawing takes memory
 
 
 def read_coco(json_file: str | os.PathLike, *, masks: bool = False, labelled: bool = True) -> dict:
@@ -178,10 +179,15 @@ def _is_plain(annotation: dict, sizes: dict, categories: set) -> bool:
             and 0 <= height <= top - y + TOLERANCE
             and type(annotation["segmentation"]) is list
             and len(annotation["segmentation"]) > 0
-            and all(math.isfinite(sum(polygon)) for polygon in annotation["segmentation"])
+            and all(_is_near(p, FAR * max(right, top)) for p in annotation["segmentation"])
         )
     except (KeyError, TypeError, ValueError):
         return False
+
+
+def _is_near(polygon: list[float], far: int) -> bool:
+    """Whether the coordinates of a polygon are numbers that are not far away; fast."""
+    return math.isfinite(sum(polygon)) and -far <= min(polygon) and max(polygon) <= far
 
 
 def hashable(value: object) -> object:
@@ -269,6 +275,10 @@ def _wrong_segmentation(segmentation: object, image: dict) -> str:
             )
         if not all(map(_is_number, polygon)):
             return f"a polygon {_short(polygon)} with something that is not a number"
+        if polygon and not _is_near(polygon, FAR * max(size)):
+            return (
+                f"a polygon {_short(polygon)} far beyond the image's {size[1]} x {size[0]} pixels"
+            )
     return ""
 
 
