@@ -104,7 +104,7 @@ class Folder:
                 if name in catalog.list():
                     catalog.remove(name)
         register_coco_instances(NAME, {}, str(self.json), str(self.folder))
-        return attempt(self.train_and_evaluate, self.folder, str(self.folder))
+        return attempt(self.train_and_evaluate, self.folder, str(self.folder), NAME)
 
     def train_and_evaluate(self):
         with contextlib.redirect_stdout(io.StringIO()):
@@ -115,10 +115,13 @@ class Folder:
                 check_sample(record, mapper(record))
             evaluator = build_evaluator(self.cfg, NAME, str(self.output))
             evaluator.reset()
-            evaluator.process(records, list(map(perfect, records)))
+            predictions = list(map(perfect, records))
+            evaluator.process(records, predictions)
             results = evaluator.evaluate()
-        for task in ("bbox", "segm"):
-            assert results[task]["AP"] == pytest.approx(100), (task, results)
+        areas = torch.cat([p["instances"].pred_masks.sum((1, 2)) for p in predictions])
+        assert results["bbox"]["AP"] == pytest.approx(100), results
+        if areas.all():  # a polygon that goes round twice encloses nothing
+            assert results["segm"]["AP"] == pytest.approx(100), results
         return records
 
     def check(self, made):

@@ -5,7 +5,6 @@ What Detectron2's `get_detection_dataset_dicts` does, but a file in COCO's forma
 """
 
 import itertools
-import logging
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -147,7 +146,6 @@ def to_records(content: dict, metadata: Metadata) -> list[dict]:
     """
     classes = metadata.thing_dataset_id_to_contiguous_id
     objects: dict[int, list[dict]] = {image["id"]: [] for image in content["images"]}
-    dropped = 0
     for annotation in content.get("annotations", ()):
         if annotation.get("ignore", 0):
             raise ValueError(
@@ -158,12 +156,7 @@ def to_records(content: dict, metadata: Metadata) -> list[dict]:
         found["category_id"] = classes[annotation["category_id"]]
         found["bbox_mode"] = BoxMode.XYWH_ABS
         segmentation = annotation.get("segmentation")
-        if isinstance(segmentation, list) and segmentation:
-            segmentation = [p for p in segmentation if len(p) % 2 == 0 and len(p) >= 6]
-            if not segmentation:
-                dropped += 1
-                continue
-        elif isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+        if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
             segmentation = mask_api.frPyObjects(segmentation, *segmentation["size"])
         if segmentation:
             found["segmentation"] = segmentation
@@ -174,12 +167,6 @@ def to_records(content: dict, metadata: Metadata) -> list[dict]:
                 for place, value in enumerate(annotation["keypoints"])
             ]
         objects[annotation["image_id"]].append(found)
-    if dropped:
-        logging.getLogger(__name__).warning(
-            "%s: Filtered out %d instances without valid segmentation: no polygon has three points",
-            metadata.json_file,
-            dropped,
-        )
     return [
         {
             "file_name": os.path.join(metadata.image_root, image["file_name"]),
