@@ -85,7 +85,9 @@ def _checked(error: Exception, named: tuple[str, ...]) -> Error:
     """The message of an error, if it is one that a user can act on."""
     shown = "".join(traceback.format_exception(error))
     text = explain(error)
-    assert text is not None and not isinstance(error, AssertionError), f"an error of another kind:\n{shown}"
+    assert text is not None and not isinstance(error, AssertionError), (
+        f"an error of another kind:\n{shown}"
+    )
     assert any(name in text for name in named), f"the message does not name {named!r}:\n{shown}"
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
     ours = raised_in.startswith(PACKAGE) or type(error).__name__ in OF_DETECTRON2
@@ -125,6 +127,7 @@ CHANGES: dict[str, Callable] = {
     "infinite": _number(lambda value: math.inf),
     "large": _number(lambda value: 2**31),
     "huge": _number(lambda value: 10**30),
+    "an endless number": _number(lambda value: 10**400),
     "a huge float": _number(lambda value: 1e300),
     "twice": _list(lambda value: [*value, *copy.deepcopy(value)]),
     "without its last": _list(lambda value: value[:-1]),

@@ -1,4 +1,4 @@
-"""A COCO data set, changed in every way: trained on and evaluated with the right values, or refused.
+"""A COCO data set, changed in every way: it gives the right values, or is refused.
 
 A change that is accepted must leave the records as they were, or give those that Detectron2 reads.
 """
@@ -7,11 +7,21 @@ import contextlib
 import io
 import json
 import math
+import os
 
 import numpy as np
 import pytest
 import torch
-from bad_inputs import CHANGES, Error, all_changes, attempt, changed, file_changes, place_name, places
+from bad_inputs import (
+    CHANGES,
+    Error,
+    all_changes,
+    attempt,
+    changed,
+    file_changes,
+    place_name,
+    places,
+)
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json, register_coco_instances
 from detectron2.structures import Boxes, Instances
@@ -24,6 +34,7 @@ from srnet.data import build_mapper, build_train_loader
 from srnet.data.records import load_records
 from srnet.evaluation import build_evaluator
 
+IGNORED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 NAME, OTHER = "bad_coco", "bad_coco_read_by_detectron2"
 HEIGHT, WIDTH = 24, 32
 SQUARE = [4.0, 4.0, 20.0, 4.0, 20.0, 12.0, 4.0, 12.0]
@@ -129,8 +140,17 @@ class Folder:
         found = self.use(made)
         if isinstance(found, Error) or same(found, self.records):
             return found
-        assert same(found, load_coco_json(str(self.json), str(self.folder), OTHER)), found
+        assert same(found, self.read_by_detectron2()), found
         return found
+
+    def read_by_detectron2(self):
+        """The records of the file, with what is filled in where it has one meaning."""
+        records = load_coco_json(str(self.json), str(self.folder), OTHER)
+        for annotation in (a for record in records for a in record["annotations"]):
+            annotation["iscrowd"] = annotation.get("iscrowd") or 0
+            if annotation.get("bbox") is None:
+                annotation.pop("bbox", None)
+        return records
 
 
 def check_sample(record, sample):
@@ -165,13 +185,17 @@ def mask_of(segmentation):
 def same(found, wanted):
     """Whether records agree; boxes that were made from masks do so within a pixel."""
     if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(
-            found.get(key) == value
-            if key != "bbox"
-            else np.allclose(found.get(key, [math.inf] * 4), value, atol=1)
-            for key, value in wanted.items()
-            if key != "annotations"
-        ) and same(found.get("annotations", []), wanted.get("annotations", []))
+        return (
+            isinstance(found, dict)
+            and all(
+                found.get(key) == value
+                if key != "bbox"
+                else np.allclose(found.get(key, [math.inf] * 4), value, atol=1)
+                for key, value in wanted.items()
+                if key != "annotations"
+            )
+            and same(found.get("annotations", []), wanted.get("annotations", []))
+        )
     return len(found) == len(wanted) and all(map(same, found, wanted))
 
 
@@ -194,3 +218,99 @@ def test_the_right_file_is_read(folder):
 def test_one_change(folder, tried, name):
     tried(f"COCO: {name}")
     folder.check(CHANGED[name])
+
+
+@st.composite
+def two_changes(draw):
+    """A file with two changes anywhere, and their name."""
+    made, names = content(), []
+    for _ in range(2):
+        path = draw(st.sampled_from(list(places(made))))
+        change = draw(st.sampled_from(sorted(CHANGES)))
+        other = changed(made, path, change)
+        if other is not None:
+            made = other
+            names.append(f"{place_name(path)} {change}")
+    return " and ".join(names), made
+
+
+@settings(
+    max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
+)
+@given(two_changes())
+def test_two_changes(folder, tried, change):
+    name, made = change
+    tried(f"COCO: {name}")
+    folder.check(made)
+
+
+@pytest.mark.parametrize("name", file_changes(b""))
+def test_what_may_become_of_the_file(folder, tried, name):
+    tried(f"COCO: the file is {name}")
+    assert isinstance(folder.use(file_changes(json.dumps(content()).encode())[name]), Error)
+
+
+def with_ids(part, key, value):
+    """The first id of images or categories, and what refers to it, renamed."""
+    made = content()
+    before = made[part][0]["id"]
+    made[part][0]["id"] = value
+    for annotation in made["annotations"]:
+        if annotation[key] == before:
+            annotation[key] = value
+    return made
+
+
+@pytest.mark.parametrize("value", [0, -1, 2**40, 2**63 - 1, 2**63, 10**30, True, 7.0, "7", None])
+@pytest.mark.parametrize("part, key", [("images", "image_id"), ("categories", "category_id")])
+def test_ids_of_all_kinds(folder, tried, part, key, value):
+    """They are refused, or are what Detectron2 reads."""
+    tried(f"COCO: {part} with the id {value}")
+    found = folder.use(with_ids(part, key, value))
+    if not isinstance(found, Error):
+        assert type(value) is int and value < 2**63
+        assert same(found, folder.read_by_detectron2())
+
+
+FILES = {
+    "missing": lambda path: path.unlink(),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "of another size": lambda path: Image.new("RGB", (WIDTH // 2, HEIGHT)).save(path),
+    "turned": lambda path: Image.new("RGB", (HEIGHT, WIDTH)).save(path),
+    "32-bit numbers": lambda path: Image.fromarray(np.full((24, 32), -1.0, "f4")).save(
+        path, "TIFF"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*FILES, *file_changes(b"")])
+def test_what_may_become_of_an_image(tmp_path, tried, name):
+    tried(f"COCO: an image is {name}")
+    (tmp_path / "data").mkdir()
+    changing = Folder(tmp_path / "data")
+    path = tmp_path / "data" / "0.png"
+    if name in FILES:
+        FILES[name](path)
+    else:
+        path.write_bytes(file_changes(path.read_bytes())[name])
+    found = changing.use(content())
+    if name in ("twice", "without its last byte"):  # a PNG ends before its last byte
+        assert isinstance(found, Error) or same(found, changing.records)
+    else:
+        assert isinstance(found, Error) and str(path) in found
+
+
+def test_an_rle_among_polygons_is_named_before_training(folder):
+    cfg = folder.cfg.clone()
+    cfg.INPUT.MASK_FORMAT = "polygon"
+    folder.use(content())
+    with pytest.raises(ValueError, match=r"1.png \(id 8\) has an .*INPUT.MASK_FORMAT bitmask"):
+        build_train_loader(cfg, build_mapper(cfg, is_train=True))
+
+
+def test_keypoints_are_numbers_in_threes(folder):
+    for value in ([1, 2], ["1", 2, 3], "text", {"x": 1}, [None] * 3):
+        made = content()
+        made["annotations"][0]["keypoints"] = value
+        assert "keypoints" in folder.use(made)

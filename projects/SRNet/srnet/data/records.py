@@ -22,7 +22,7 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as mask_api
 from torch.utils.data import ConcatDataset, Dataset
 
-from .datasets.panoptic_folders import load_if_complete
+from .datasets.panoptic_folders import load_if_complete, load_separated
 from .validate import read_coco
 
 
@@ -103,8 +103,9 @@ def _is_coco(name: str) -> bool:
         load = load.args[0]
     metadata = MetadataCatalog.get(name)
     kind, labels = metadata.get("evaluator_type"), metadata.get("sem_seg_root")
+    ours = isinstance(load, partial) and load.func is load_separated
     return (
-        getattr(load, "__module__", "").startswith("detectron2.data.datasets.")
+        (ours or getattr(load, "__module__", "").startswith("detectron2.data.datasets."))
         and (kind == "coco" or (kind == "coco_panoptic_seg" and bool(labels)))
         and bool(metadata.get("json_file") and metadata.get("image_root"))
     )

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 from pycocotools import mask as mask_api
 
+MAX_NUMBER = 2**63 - 1
 MAX_SHOWN = 20  # findings in a message
 TOLERANCE = 1.0  # pixels by which a box may reach beyond its image; Detectron2 clips it
 _EMPTY: list = []  # marks the polygons of an instance none of which has three points
@@ -113,8 +114,8 @@ def check_form(content: object, labelled: bool = True) -> list[str]:
 
 
 def is_id(value: object) -> bool:
-    """Whether a value is a whole number; true and false are not."""
-    return type(value) is int
+    """Whether a value is a whole number that NumPy can hold; true and false are not."""
+    return type(value) is int and abs(value) <= MAX_NUMBER
 
 
 def duplicates(what: str, values: Iterator) -> list[str]:
@@ -207,7 +208,7 @@ def _is_plain(annotation: dict, sizes: dict, categories: set) -> bool:
                 for polygon in annotation["segmentation"]
             )
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         return False
 
 
@@ -246,7 +247,7 @@ def _findings(annotation: dict, image: dict | None, categories: set, masks: bool
     wrong = _wrong_segmentation(annotation.get("segmentation"), image)
     if wrong:
         yield f"has {wrong}"
-    elif masks and not annotation.get("segmentation") and annotation["iscrowd"] == 0:
+    elif masks and not annotation.get("segmentation"):  # of a crowd, too: evaluation needs it
         yield (
             f"has segmentation {annotation.get('segmentation')!r}, and MODEL.MASK_ON needs the "
             "masks of all instances"
@@ -273,7 +274,7 @@ def _are_keypoints(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= MAX_NUMBER
 
 
 def _wrong_box(box: object, image: dict) -> str:
