@@ -156,7 +156,7 @@ def test_wrong_areas_and_isthing_are_refused(metadata):
         read(metadata, made)
     made = content()
     made["categories"][0]["isthing"] = 0
-    with pytest.raises(ValueError, match="the category 1 has isthing 0, and the .* with 1"):
+    with pytest.raises(ValueError, match=r"the category 1 has isthing 0, and the .* with 1"):
         read(metadata, made)
 
 

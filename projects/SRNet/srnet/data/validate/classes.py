@@ -61,6 +61,10 @@ def check_against_datasets(cfg: CfgNode) -> None:
     """
     head = cfg.MODEL.SEM_SEG_HEAD
     task = task_of(cfg)
+    for key in ("TRAIN", "TEST"):
+        for name in cfg.DATASETS[key]:
+            if not (isinstance(name, str) and name):
+                raise ValueError(f"DATASETS.{key} has {name!r}, which is not a dataset's name")
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         metadata = MetadataCatalog.get(name)
         kind = metadata.get("evaluator_type")
