@@ -31,6 +31,21 @@ def logs_reach_caplog(monkeypatch):
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
 
 
+@pytest.fixture
+def tried(record_property):
+    """Note a kind of bad input, to be counted at the end of all tests: tried(kind)."""
+    return lambda kind: record_property("bad input", kind)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many kinds of bad input were tried."""
+    reports = (report for group in terminalreporter.stats.values() for report in group)
+    noted = (pair for report in reports for pair in getattr(report, "user_properties", ()))
+    kinds = {kind for name, kind in noted if name == "bad input"}
+    if kinds:
+        terminalreporter.write_line(f"bad input: {len(kinds)} kinds tried")
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout."""
