@@ -33,7 +33,8 @@ def damaged(tmp_path, datasets_forgotten):
 def evaluate(name, architecture, folder, skip, model):
     options = ["MODEL.META_ARCHITECTURE", architecture, "DATALOADER.SKIP_BAD_IMAGES", skip]
     options += ["DATALOADER.NUM_WORKERS", 0, "MODEL.MASK_ON", True]
-    options += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", 6]
+    if architecture == "PanopticFPN":
+        options += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", 6]
     cfg = get_cfg(opts=options)
     loader = build_test_loader(cfg, name, build_mapper(cfg, is_train=False))
     return inference_on_dataset(model, loader, build_evaluator(cfg, name, str(folder)))

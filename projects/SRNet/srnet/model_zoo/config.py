@@ -15,6 +15,7 @@ import srnet.modeling  # noqa: F401
 from srnet.config import add_srnet_config
 from srnet.data import check_against_datasets, check_class_folders, register_image_folders
 
+from .families import check_families
 from .merging import merge_content, merge_options
 from .names import CONFIGS, find_config
 from .yaml_files import read_with_bases
@@ -57,6 +58,7 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
     cfg.MODEL.WEIGHTS = os.path.expanduser(cfg.MODEL.WEIGHTS)
     check_version(cfg)
     choose_device(cfg)
+    check_families(cfg, path)
     register_image_folders(cfg)
     check_against_datasets(cfg)
     check_class_folders(cfg)
