@@ -139,8 +139,8 @@ class WiderResNet38(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         # The last norm belongs to what mod7 returns.
-        stages = [("mod1",), *((name,) for name in STAGES)]
-        stages[-1] = (*stages[-1], "norm_out")
+        *names, last = STAGES
+        stages = [["mod1"], *([name] for name in names), [last, "norm_out"]]
         freeze_stages(self, stages, freeze_at)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
