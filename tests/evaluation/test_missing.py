@@ -33,8 +33,11 @@ def damaged(tmp_path, datasets_forgotten):
 def evaluate(name, architecture, folder, skip, model):
     options = ["MODEL.META_ARCHITECTURE", architecture, "DATALOADER.SKIP_BAD_IMAGES", skip]
     options += ["DATALOADER.NUM_WORKERS", 0, "MODEL.MASK_ON", True]
-    options += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", 6]
-    cfg = get_cfg("quick_schedules/scenes_panoptic_fpn_R_18.yaml", options)
+    config = "mask_rcnn_R_18_FPN.yaml"
+    if architecture == "PanopticFPN":
+        config = "scenes_panoptic_fpn_R_18.yaml"
+        options += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", 6]
+    cfg = get_cfg(f"quick_schedules/{config}", options)
     loader = build_test_loader(cfg, name, build_mapper(cfg, is_train=False))
     return inference_on_dataset(model, loader, build_evaluator(cfg, name, str(folder)))
 

@@ -99,6 +99,8 @@ def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader | AspectRat
     with seeded(seed):
         records = load_records(cfg, cfg.DATASETS.TRAIN, is_train=True)
         arguments = _train_loader_from_config(cfg, mapper, dataset=records)
+    if task_of(cfg).one_size:
+        arguments["aspect_ratio_grouping"] = False  # all images are of one group
     dataset, wide = arguments.pop("dataset"), None
     if isinstance(dataset, list):
         check_categories(dataset, cfg)
