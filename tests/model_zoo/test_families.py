@@ -160,7 +160,7 @@ def observe(cfg):
     for seed in (torch.manual_seed, random.seed, np.random.seed):
         seed(0)
     parts = [WithoutData(cfg), build_mapper(cfg, is_train=True), build_mapper(cfg, is_train=False)]
-    return describe(parts, set())
+    return describe(parts, {})
 
 
 def describe(thing, seen):
@@ -173,7 +173,7 @@ def describe(thing, seen):
         return type(thing).__name__
     if id(thing) in seen:
         return "seen"
-    seen.add(id(thing))
+    seen[id(thing)] = thing  # kept alive, so that no other object gets its id
     if isinstance(thing, dict):
         return [(str(key), describe(value, seen)) for key, value in thing.items()]
     if isinstance(thing, list | tuple):
@@ -203,8 +203,16 @@ def test_what_is_observed_depends_on_the_config_alone(family, usual):
     assert observe(read(family, folder)) == of(family)
 
 
-@pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize("family", FAMILIES)
+# The solver's keys know no families: two of them stand for all.
+PAIRS = [
+    (family, key)
+    for family in FAMILIES
+    for key in KEYS
+    if family in ("fcn", "mask_rcnn") or not key.startswith("SOLVER.")
+]
+
+
+@pytest.mark.parametrize("family, key", PAIRS)
 def test_a_key_changes_something_or_is_named(family, key, usual, caplog):
     if family == "timm":
         pytest.importorskip("timm")
@@ -244,7 +252,10 @@ def test_the_configs_of_the_zoo_have_no_option_that_waits(name, caplog):
         (("TEST.PRECISE_BN.ENABLED", True), "a model without trained batch norms ignores it"),
         (("TEST.AUG.ENABLED", True), "evaluate with Detectron2's own train_net.py"),
         (
-            ("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.WIDTH_PER_GROUP", 8),
+            (
+                *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.WIDTH_PER_GROUP", 8),
+                *("MODEL.ROI_HEADS.NAME", "StandardROIHeads"),
+            ),
             "MODEL.RESNETS.WIDTH_PER_GROUP is 8, and a ResNet of basic blocks ignores it",
         ),
         (
@@ -277,7 +288,7 @@ def test_a_printed_config_is_read_again(tmp_path):
     """YAML has no tuples: a list of the same values is still the default."""
     cfg = get_cfg("CamVid-SemanticSegmentation/dfnet_v1_SR.yaml")
     (tmp_path / "mine.yaml").write_text(cfg.dump())
-    assert get_cfg(tmp_path / "mine.yaml") == cfg
+    assert get_cfg(tmp_path / "mine.yaml").dump() == cfg.dump()
 
 
 def test_a_users_own_components_may_read_any_key():
