@@ -169,7 +169,6 @@ IGNORED: dict[str, dict[str, dict[str, str]]] = {
         "GeneralizedRCNN": {
             **_RETINANET,
             **_PANOPTIC,
-            **_SEMANTIC_HEAD,
             **_SEMANTIC_TEST,
             **_CLASSIFIER,
             **_SEMANTIC_CROP,
@@ -264,6 +263,8 @@ SWITCHES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     ),
     (("MODEL.ROI_BOX_CASCADE_HEAD",), "MODEL.ROI_HEADS.NAME", _is("CascadeROIHeads")),
     (("MODEL.CONTEXT.BLOCKS",), "MODEL.CONTEXT.STAGES", bool),
+    # Panoptic FPN and Mask R-CNN are one word apart.
+    (("MODEL.SEM_SEG_HEAD",), META, lambda name: name != "GeneralizedRCNN"),
     (("SOLVER.STEPS",), "SOLVER.LR_SCHEDULER_NAME", _is("WarmupMultiStepLR")),
     (("SOLVER.BASE_LR_END",), "SOLVER.LR_SCHEDULER_NAME", _is("WarmupCosineLR")),
     (("SOLVER.NUM_DECAYS",), "SOLVER.LR_SCHEDULER_NAME", _is("WarmupStepWithFixedGammaLR")),
