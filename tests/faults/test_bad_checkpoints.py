@@ -163,7 +163,7 @@ def test_what_may_become_of_the_file(tmp_path, tried, form, name):
 
 
 @settings(
-    max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
+    max_examples=80, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
 )
 @given(st.floats(0, 1, exclude_max=True), st.integers(0, 7), st.integers(1, 3))
 def test_flipped_bits_of_zip_files(tmp_path, tried, place, bit, count):
@@ -178,7 +178,7 @@ def test_flipped_bits_of_zip_files(tmp_path, tried, place, bit, count):
 
 
 @settings(
-    max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
+    max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
 )
 @given(st.sampled_from(sorted(SUFFIXES)), st.floats(0, 1, exclude_max=True))
 def test_files_that_are_cut_off(tmp_path, tried, form, share):
