@@ -1,6 +1,7 @@
 """Images that were not predicted: counted, and said."""
 
 import logging
+from typing import Any
 
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
@@ -34,7 +35,7 @@ class MissingImages(DatasetEvaluator):
             RuntimeError: no image was predicted.
         """
         predicted = set().union(*comm.all_gather(self._predicted))
-        records = load_dataset(self.dataset_name, labelled=False)
+        records: Any = load_dataset(self.dataset_name, labelled=False)
         known = {record["file_name"] for record in records}
         missing = sorted(known - predicted)
         if len(missing) == len(known):

@@ -11,6 +11,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -62,7 +63,7 @@ def read_coco(json_file: str | os.PathLike, *, masks: bool = False, labelled: bo
     return content
 
 
-def parse_json(json_file: str | os.PathLike) -> object:
+def parse_json(json_file: str | os.PathLike) -> Any:
     """Read a JSON file.
 
     Raises:
@@ -274,7 +275,11 @@ def _are_keypoints(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) <= MAX_NUMBER
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= MAX_NUMBER  # false of NaN and infinity, too
+    )
 
 
 def _wrong_box(box: object, image: dict) -> str:
