@@ -9,6 +9,7 @@ import pickle
 
 import pytest
 import torch
+import torchvision
 from bad_inputs import Error, attempt, file_changes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -163,7 +164,7 @@ def test_what_may_become_of_the_file(tmp_path, tried, form, name):
 
 
 @settings(
-    max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
+    max_examples=80, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
 )
 @given(st.floats(0, 1, exclude_max=True), st.integers(0, 7), st.integers(1, 3))
 def test_flipped_bits_of_zip_files(tmp_path, tried, place, bit, count):
@@ -178,7 +179,7 @@ def test_flipped_bits_of_zip_files(tmp_path, tried, place, bit, count):
 
 
 @settings(
-    max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
+    max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
 )
 @given(st.sampled_from(sorted(SUFFIXES)), st.floats(0, 1, exclude_max=True))
 def test_files_that_are_cut_off(tmp_path, tried, form, share):
@@ -207,3 +208,16 @@ def test_converters_refuse_what_does_not_belong(tmp_path, tried, converter, name
     source.write_bytes(file_changes(content).get(name, content))
     found = attempt(lambda: CONVERTERS[converter](source, target), tmp_path, str(source))
     assert isinstance(found, Error) and not target.exists()
+
+
+@pytest.mark.parametrize("converter", ["backbone", "resnet"])
+def test_converters_refuse_weights_that_diverged(tmp_path, tried, converter):
+    tried(f"converter {converter}: NaN")
+    weights = torchvision.models.resnet18(weights=None).state_dict()
+    source, target = tmp_path / "bad.pth", tmp_path / "target.pth"
+    torch.save(weights, source)
+    CONVERTERS[converter](source, tmp_path / "right.pth")
+    weights["layer1.0.conv1.weight"][0, 0, 0, 0] = torch.nan
+    torch.save(weights, source)
+    found = attempt(lambda: CONVERTERS[converter](source, target), tmp_path, str(source))
+    assert "res2.0.conv1.weight has values that are NaN" in found and not target.exists()

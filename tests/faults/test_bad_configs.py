@@ -116,7 +116,7 @@ def test_what_may_become_of_the_file(folder, tried, name):
 
 
 @settings(
-    max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
+    max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
 )
 @given(st.data())
 def test_text_that_is_cut_or_flipped(folder, tried, data):
@@ -133,7 +133,7 @@ def test_text_that_is_cut_or_flipped(folder, tried, data):
 
 
 @settings(
-    max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
+    max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
 )
 @given(
     st.sampled_from([key for key, _ in leaves(CONTENT)]),

@@ -14,6 +14,8 @@ from srnet.config import add_srnet_config
 from srnet.modeling import CONTEXT_REGISTRY
 from srnet.modeling.backbone.dfnet import VARIANTS
 
+from .fit import not_finite
+
 State = Mapping[str, torch.Tensor]
 
 BOTTLENECK_DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
@@ -70,6 +72,19 @@ def check(state: State, model: nn.Module) -> dict[str, torch.Tensor]:
                 f"{name} has shape {tuple(value.shape)}, not {tuple(wanted[name].shape)}"
             )
     return state
+
+
+def check_values(state: State) -> None:
+    """Check that no weight is NaN or infinite.
+
+    Raises:
+        ValueError: one is; the message has its name.
+    """
+    name = not_finite(state)
+    if name:
+        raise ValueError(
+            f"{name} has values that are NaN or infinite: is it of a training that diverged?"
+        )
 
 
 def without_context(state: State) -> dict[str, torch.Tensor]:

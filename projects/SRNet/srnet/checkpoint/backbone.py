@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import torch
 
-from .architecture import check_backbone
+from .architecture import check_backbone, check_values
 from .files import read_file, write_weights
 from .torchvision_names import has_torchvision_names, to_detectron2_names
 from .wrappers import strip_prefixes, unwrap
@@ -80,6 +80,7 @@ def convert_backbone(
     backbone = backbone_of(read_weights(source, average))
     try:
         check_backbone(backbone)
+        check_values(backbone)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
     write_weights(target, backbone, __author__="srnet")

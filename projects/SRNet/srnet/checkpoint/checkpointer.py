@@ -97,7 +97,7 @@ class Checkpointer(DetectionCheckpointer):
 
     def _note(self, path: str) -> None:
         self._written = [p for p in self._written if p != path]
-        if not_finite(self.model) is None:
+        if not_finite(self.model.state_dict()) is None:
             self._written.append(path)
 
     def load(self, path: str, checkpointables: Collection[str] | None = None) -> dict:

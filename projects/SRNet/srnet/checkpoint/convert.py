@@ -11,7 +11,7 @@ import torch
 from srnet.modeling import DFNet, WiderResNet38
 from srnet.modeling.backbone.dfnet import VARIANTS
 
-from .architecture import check, check_backbone
+from .architecture import check, check_backbone, check_values
 from .efficientnet_lite import convert_efficientnet_lite0
 from .files import read_file, write_weights
 from .torchvision_names import has_torchvision_names, to_detectron2_names
@@ -119,6 +119,7 @@ def convert(kind: str, source: str | os.PathLike, target: str | os.PathLike) -> 
     state = read(source)
     try:
         state = CONVERTERS[kind](state)
+        check_values(state)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
     write_weights(target, state)

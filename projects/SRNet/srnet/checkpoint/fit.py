@@ -182,16 +182,16 @@ def check_finite(model: nn.Module, path: str) -> None:
     Raises:
         CheckpointError: a weight is NaN or infinite; the message names the first.
     """
-    name = not_finite(model)
+    name = not_finite(model.state_dict())
     if name:
         raise CheckpointError(
             f"{path} is of a training that diverged: {name} has values that are NaN or infinite"
         )
 
 
-def not_finite(model: nn.Module) -> str | None:
+def not_finite(state: Mapping) -> str | None:
     """The first parameter or statistic that is NaN or infinite; None where all are finite."""
-    for name, value in model.state_dict().items():
+    for name, value in state.items():
         if isinstance(value, torch.Tensor) and not torch.isfinite(value).all():
             return name
     return None

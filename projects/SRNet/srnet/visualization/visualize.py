@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +106,7 @@ def choose_records(dataset: str, num: int, images: Sequence[str]) -> list[dict]:
             raise FileNotFoundError(f"the image {path} is missing")
     if images:
         return [{"file_name": path} for path in images]
-    records = load_dataset(dataset, labelled=False)
+    records: Any = load_dataset(dataset, labelled=False)
     chosen = np.linspace(0, len(records) - 1, min(num, len(records)))
     return [records[int(i)] for i in chosen.round()]
 

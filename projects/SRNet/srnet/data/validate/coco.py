@@ -275,7 +275,11 @@ def _are_keypoints(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool and abs(value) <= MAX_NUMBER
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= MAX_NUMBER  # false of NaN and infinity, too
+    )
 
 
 def _wrong_box(box: object, image: dict) -> str:
