@@ -21,6 +21,7 @@ from bad_inputs import (
     places,
 )
 from coco_trees import Truth
+from detectron2.data import DatasetCatalog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from panopticapi.utils import id2rgb
@@ -266,3 +267,9 @@ def test_two_images_with_one_label(fresh, tried):
     image = fresh.folder / "images" / "0.png"
     Image.open(image).save(image.with_suffix(".jpg"))
     assert str(image.with_suffix(".jpg")) in fresh.use()
+
+
+def test_the_catalog_has_the_same_records(fresh):
+    """Detectron2's own evaluators read them there; the images are PNG files."""
+    fresh.use()
+    assert DatasetCatalog.get(NAME) == load_records(fresh.cfg, [NAME], is_train=False)

@@ -81,7 +81,9 @@ def load_separated(
     load_labels: Callable[[], list[dict]], instances_json: str, images: str, name: str
 ) -> list[dict]:
     """Load instances with the labels of the stuff branch, as Detectron2 does."""
-    return merge_to_panoptic(load_coco_json(instances_json, images, name), load_labels())
+    keys = ("file_name", "sem_seg_file_name")  # the ids of images are those of the instances
+    labels = [{key: record[key] for key in keys} for record in load_labels()]
+    return merge_to_panoptic(load_coco_json(instances_json, images, name), labels)
 
 
 def _explain_missing(name: str, needed: list[str], prepare: str) -> None:
