@@ -31,6 +31,21 @@ def logs_reach_caplog(monkeypatch):
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
 
 
+@pytest.fixture
+def tried(record_property):
+    """Note a kind of bad input, to be counted at the end of all tests: tried(kind)."""
+    return lambda kind: record_property("bad input", kind)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many kinds of bad input were tried."""
+    reports = (report for group in terminalreporter.stats.values() for report in group)
+    noted = (pair for report in reports for pair in getattr(report, "user_properties", ()))
+    kinds = {kind for name, kind in noted if name == "bad input"}
+    if kinds:
+        terminalreporter.write_line(f"bad input: {len(kinds)} kinds tried")
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout."""
@@ -116,9 +131,8 @@ def srnet(capsys):
     return run
 
 
+SMALL_CROPS = {"INPUT.CROP.SIZE": "[64,64]", "INPUT.MIN_SIZE_TRAIN": "(48,96)"}
 SMALL = {
-    "INPUT.CROP.SIZE": "[64,64]",
-    "INPUT.MIN_SIZE_TRAIN": "(48,96)",
     "SOLVER.IMS_PER_BATCH": "4",
     "SOLVER.WARMUP_ITERS": "0",
     "DATALOADER.NUM_WORKERS": "0",
@@ -133,7 +147,8 @@ def train_net(root):
     def run(datasets, config, *arguments, check=True, timeout=600, **popen):
         command = [sys.executable, root / "projects/SRNet/train_net.py", "--dist-url", "auto"]
         command += ["--config-file", root / "configs" / config]
-        command += [x for item in SMALL.items() for x in item]
+        small = SMALL if "Classification" in str(config) else {**SMALL_CROPS, **SMALL}
+        command += [x for item in small.items() for x in item]
         command += arguments
         environment = {**os.environ, "DETECTRON2_DATASETS": str(datasets), "OMP_NUM_THREADS": "1"}
         result = subprocess.run(

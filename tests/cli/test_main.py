@@ -16,7 +16,7 @@ from srnet.sizes import parse_size
 CONFIG = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
 LEAVES = [
     *([name] for name in main.COMMANDS if name not in main.GROUPS),
-    *(["benchmark", name] for name in ("latency", "modules", "sliding", "loading")),
+    *(["benchmark", name] for name in ("latency", "modules", "sliding", "loading", "annotations")),
     *(["convert", name] for name in ("backbone", "dfnet", "wider-resnet", "resnet")),
     ["submit", "cityscapes"],
 ]

@@ -82,9 +82,13 @@ COLORS = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3)).astype(np.ui
 
 
 def mapper(task, is_train=False, *options):
-    sizes = ["INPUT.MIN_SIZE_TEST", 0, "INPUT.MIN_SIZE_TRAIN", (SIDE,), "INPUT.RANDOM_FLIP", "none"]
-    sizes += ["INPUT.CLASSIFICATION.RESIZE_TEST", SIDE, "INPUT.CLASSIFICATION.SIZE_TEST", SIDE]
-    sizes += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", 11, "MODEL.META_ARCHITECTURE", task]
+    sizes = ["INPUT.MIN_SIZE_TEST", 0, "INPUT.RANDOM_FLIP", "none", "MODEL.META_ARCHITECTURE", task]
+    if task == "ImageClassifier":
+        sizes += ["INPUT.CLASSIFICATION.RESIZE_TEST", SIDE, "INPUT.CLASSIFICATION.SIZE_TEST", SIDE]
+    else:
+        sizes += ["INPUT.MIN_SIZE_TRAIN", (SIDE,)]
+    if task in ("PanopticFPN", "SRSemanticSegmentor"):
+        sizes += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", 11]
     return build_mapper(get_cfg(opts=["INPUT.FORMAT", "RGB", *sizes, *options]), is_train)
 
 

@@ -28,11 +28,10 @@ FOLDERS = ("Cityscapes", "ADE20K", "PascalContext", "CamVid")
 SLIM = {
     "MODEL.WEIGHTS": "",
     "MODEL.DEVICE": "cpu",
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": 32,
-    "MODEL.RESNETS.WIDTH_PER_GROUP": 8,
     "MODEL.SEM_SEG_HEAD.CONVS_DIM": 32,
-    "MODEL.SEM_SEG_HEAD.ASPP_CHANNELS": 32,
 }
+SLIM_RESNET = {"MODEL.RESNETS.RES2_OUT_CHANNELS": 32, "MODEL.RESNETS.WIDTH_PER_GROUP": 8}
+SLIM_DEEPLAB = {"MODEL.SEM_SEG_HEAD.ASPP_CHANNELS": 32}
 SMALL = {
     "INPUT.CROP.SIZE": [65, 65],
     "INPUT.MIN_SIZE_TRAIN": [50, 100],
@@ -79,6 +78,7 @@ def slim_wider_resnet(monkeypatch):
 )
 def test_every_config_trains_and_evaluates(trees, slim_wider_resnet, tmp_path, config):
     modes = {"TEST.SEM_SEG.SCALES": [0.5, 1.0]} if "120k" in config else {}
+    modes |= SLIM_DEEPLAB if "_WR_" in config else SLIM_RESNET if "_R_" in config else {}
     if "ADE20K" in config:
         modes["INPUT.MIN_SIZE_TEST"] = 64
     cfg = get_cfg(str(CONFIGS / config), options(OUTPUT_DIR=str(tmp_path), **modes))

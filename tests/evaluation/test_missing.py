@@ -33,8 +33,11 @@ def damaged(tmp_path, datasets_forgotten):
 def evaluate(name, architecture, folder, skip, model):
     options = ["MODEL.META_ARCHITECTURE", architecture, "DATALOADER.SKIP_BAD_IMAGES", skip]
     options += ["DATALOADER.NUM_WORKERS", 0, "MODEL.MASK_ON", True]
-    options += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", 6]
-    cfg = get_cfg(opts=options)
+    config = "mask_rcnn_R_18_FPN.yaml"
+    if architecture == "PanopticFPN":
+        config = "scenes_panoptic_fpn_R_18.yaml"
+        options += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", 6]
+    cfg = get_cfg(f"quick_schedules/{config}", options)
     loader = build_test_loader(cfg, name, build_mapper(cfg, is_train=False))
     return inference_on_dataset(model, loader, build_evaluator(cfg, name, str(folder)))
 
@@ -86,12 +89,13 @@ def test_cityscapes_semantic_labels(tmp_path, datasets_forgotten, prepare_script
         def model(inputs):
             return [{"sem_seg": truth[x["file_name"]]} for x in inputs]
 
-        cfg = get_cfg(opts=[*options, "DATALOADER.SKIP_BAD_IMAGES", True])
+        base = "Cityscapes-SemanticSegmentation/fcn_R_50.yaml"
+        cfg = get_cfg(base, [*options, "DATALOADER.SKIP_BAD_IMAGES", True])
         loader = build_test_loader(cfg, name, build_mapper(cfg, is_train=False))
         found = inference_on_dataset(model, loader, build_evaluator(cfg, name, str(tmp_path)))
         assert found["sem_seg"]["IoU"] == pytest.approx(100)
         assert found["images"] == {"predicted": 1, "missing": 1}
-        strict = build_evaluator(get_cfg(opts=options), name, str(tmp_path))
+        strict = build_evaluator(get_cfg(base, options), name, str(tmp_path))
         with pytest.raises(RuntimeError, match="cityscapesscripts stopped"):
             inference_on_dataset(model, loader, strict)
 

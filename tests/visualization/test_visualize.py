@@ -188,3 +188,45 @@ def test_classes_without_colours_get_some():
     finally:
         MetadataCatalog.remove(name)
     assert list(legend) == ["a", "b"] and legend["a"] != legend["b"]
+
+
+@pytest.fixture
+def skipping(weights, tmp_path):
+    """Draw with DATALOADER.SKIP_BAD_IMAGES."""
+
+    def run(*images):
+        options = ["MODEL.WEIGHTS", str(weights), "DATASETS.TEST", f"('{DATASET}',)"]
+        cfg = get_cfg(CONFIG, [*options, "DATALOADER.SKIP_BAD_IMAGES", True])
+        return visualize(cfg, output=str(tmp_path / "out"), images=images)
+
+    return run
+
+
+def test_an_image_that_does_not_decode_can_be_passed_over(skipping, dataset, tmp_path, caplog):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    picture, sheet = skipping(str(broken), dataset[0]["file_name"])
+    assert picture.endswith("0000.png") and sheet.endswith("sheet.png")
+    assert "broken.jpg" in caplog.text
+    with pytest.raises(ValueError, match="none of the 1 images can be read"):
+        skipping(str(broken))
+
+
+@pytest.mark.parametrize("kind", ["another model", "other classes", "no checkpoint", "diverged"])
+def test_weights_of_another_model_are_refused(draw, dataset, weights, tmp_path, kind):
+    """A picture of noise would tell nothing."""
+    saved = torch.load(weights)["model"]
+    path = tmp_path / "foreign.pth"
+    if kind == "another model":
+        saved = {f"encoder.{name}": value for name, value in saved.items()}
+    if kind == "other classes":
+        options = ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", 19, "DATASETS.TRAIN", (), "DATASETS.TEST", ()]
+        saved = build_model(get_cfg(CONFIG, options)).state_dict()
+    if kind == "diverged":
+        saved = {n: v * torch.nan if v.is_floating_point() else v for n, v in saved.items()}
+    torch.save({"model": saved}, path)
+    if kind == "no checkpoint":
+        path.write_text("see the other folder")
+    with pytest.raises(RuntimeError, match=str(path)):
+        draw(weights=path, num=1)
+    assert not list((tmp_path / "out").glob("*"))

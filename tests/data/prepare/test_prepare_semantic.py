@@ -194,7 +194,9 @@ def test_bad_sources_are_named(prepare_script, tmp_path):
 
 def test_what_is_missing_is_told_with_the_command(tmp_path, caplog):
     root = str(tmp_path / "cityscapes")
-    with pytest.raises(FileNotFoundError, match=r"leftImg8bit/train is missing.*prepare_cityscap"):
+    with pytest.raises(
+        FileNotFoundError, match=r"leftImg8bit/train is missing.*srnet prepare city"
+    ):
         load_cityscapes(root, "train")
     write_cityscapes(tmp_path, {"train": ["aachen", "ulm"]})
     with pytest.raises(FileNotFoundError, match=r"2 label files of 2 .*aachen_.*_gtFine_labelTr"):

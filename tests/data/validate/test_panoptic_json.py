@@ -18,8 +18,8 @@ METADATA = {
 def content():
     images = [{"id": 10 + i, "file_name": f"{i}.jpg", "height": 24, "width": 32} for i in range(2)]
     segments = [
-        {"id": 5, "category_id": 4, "iscrowd": 0},
-        {"id": 256 * 256 + 2, "category_id": 1, "iscrowd": 1},
+        {"id": 5, "category_id": 4, "iscrowd": 0, "area": 6 * 32},
+        {"id": 256 * 256 + 2, "category_id": 1, "iscrowd": 1, "area": 14 * 24},
     ]
     return {
         "images": images,
@@ -135,6 +135,29 @@ def test_a_damaged_or_missing_picture_is_named(metadata, tmp_path):
     (tmp_path / "1.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"1.png of the image with id 11 is missing"):
         read(metadata, content())
+
+
+@pytest.mark.parametrize("value", [REMOVE, None])
+def test_areas_and_isthing_are_filled_in(metadata, value):
+    made = content()
+    for item, key in ((segment(made), "area"), (made["categories"][2], "isthing")):
+        if value is REMOVE:
+            del item[key]
+        else:
+            item[key] = value
+    assert read(metadata, made) == content()
+
+
+def test_wrong_areas_and_isthing_are_refused(metadata):
+    """With an area that is too small the official tool gives a PQ beyond 100."""
+    made = content()
+    segment(made)["area"] = 7
+    with pytest.raises(ValueError, match="draws 336 pixels of the segment 65538, whose area is 7"):
+        read(metadata, made)
+    made = content()
+    made["categories"][0]["isthing"] = 0
+    with pytest.raises(ValueError, match=r"the category 1 has isthing 0, and the .* with 1"):
+        read(metadata, made)
 
 
 def test_processes_share_the_pictures(metadata, tmp_path):

@@ -50,9 +50,9 @@ def build(name: str, channels: int, *, head: bool = False) -> nn.Module:
     if len(words) > 1:
         context.SQUEEZE = words[1]
     module = build_context(context, channels)
-    if not head:
-        return module
-    return Head(module, channels, fold=False if "plain" in words else None)
+    if head:
+        return Head(module, channels, fold=False if "plain" in words else None)
+    return nn.Identity() if module is None else module
 
 
 def one_pass(module: nn.Module, x: torch.Tensor, *, backward: bool) -> Callable[[], None]:

@@ -60,7 +60,7 @@ class AspectRatioBatches(Sampler):
 
     def _batches(self) -> Iterator[list[tuple[int, int]]]:
         groups: tuple[list, list] = ([], [])
-        indices = self.sampler._infinite_indices()  # type: ignore[attr-defined]  # Detectron2's
+        indices = self.sampler._infinite_indices()
         for position, index in enumerate(indices):
             group = groups[int(self.wide[index])]
             group.append((position, index))

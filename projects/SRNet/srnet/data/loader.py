@@ -32,7 +32,7 @@ from .mapped_dataset import FilledBatches, Items, MappedDataset, leave_out_missi
 from .records import load_records
 from .seeding import seeded
 from .tasks import task_of
-from .validate import check_categories
+from .validate import check_categories, check_mask_format
 
 
 class StreamSampler(Sampler):
@@ -99,9 +99,12 @@ def build_train_loader(cfg: CfgNode, mapper: Callable) -> DataLoader | AspectRat
     with seeded(seed):
         records = load_records(cfg, cfg.DATASETS.TRAIN, is_train=True)
         arguments = _train_loader_from_config(cfg, mapper, dataset=records)
+    if task_of(cfg).one_size:
+        arguments["aspect_ratio_grouping"] = False  # all images are of one group
     dataset, wide = arguments.pop("dataset"), None
     if isinstance(dataset, list):
         check_categories(dataset, cfg)
+        check_mask_format(dataset, cfg)
         if arguments["aspect_ratio_grouping"]:
             wide = wide_images(dataset)
         dataset = DatasetFromList(dataset, copy=False)

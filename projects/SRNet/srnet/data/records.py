@@ -5,7 +5,6 @@ What Detectron2's `get_detection_dataset_dicts` does, but a file in COCO's forma
 """
 
 import itertools
-import logging
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -24,7 +23,7 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as mask_api
 from torch.utils.data import ConcatDataset, Dataset
 
-from .datasets.panoptic_folders import load_if_complete
+from .datasets.panoptic_folders import load_if_complete, load_separated
 from .mapped_dataset import Items
 from .paths import check_inside_image_root
 from .validate import read_coco
@@ -113,8 +112,9 @@ def _is_coco(name: str) -> bool:
         load = load.args[0]
     metadata = MetadataCatalog.get(name)
     kind, labels = metadata.get("evaluator_type"), metadata.get("sem_seg_root")
+    ours = isinstance(load, partial) and load.func is load_separated
     return (
-        getattr(load, "__module__", "").startswith("detectron2.data.datasets.")
+        (ours or getattr(load, "__module__", "").startswith("detectron2.data.datasets."))
         and (kind == "coco" or (kind == "coco_panoptic_seg" and bool(labels)))
         and bool(metadata.get("json_file") and metadata.get("image_root"))
     )
@@ -156,7 +156,6 @@ def to_records(content: dict, metadata: Metadata) -> list[dict]:
     """
     classes = metadata.thing_dataset_id_to_contiguous_id
     objects: dict[int, list[dict]] = {image["id"]: [] for image in content["images"]}
-    dropped = 0
     for annotation in content.get("annotations", ()):
         if annotation.get("ignore", 0):
             raise ValueError(
@@ -167,12 +166,7 @@ def to_records(content: dict, metadata: Metadata) -> list[dict]:
         found["category_id"] = classes[annotation["category_id"]]
         found["bbox_mode"] = BoxMode.XYWH_ABS
         segmentation = annotation.get("segmentation")
-        if isinstance(segmentation, list) and segmentation:
-            segmentation = [p for p in segmentation if len(p) % 2 == 0 and len(p) >= 6]
-            if not segmentation:
-                dropped += 1
-                continue
-        elif isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+        if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
             segmentation = mask_api.frPyObjects(segmentation, *segmentation["size"])
         if segmentation:
             found["segmentation"] = segmentation
@@ -183,12 +177,6 @@ def to_records(content: dict, metadata: Metadata) -> list[dict]:
                 for place, value in enumerate(annotation["keypoints"])
             ]
         objects[annotation["image_id"]].append(found)
-    if dropped:
-        logging.getLogger(__name__).warning(
-            "%s: Filtered out %d instances without valid segmentation: no polygon has three points",
-            metadata.json_file,
-            dropped,
-        )
     return [
         {
             "file_name": os.path.join(metadata.image_root, image["file_name"]),

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
-from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 
 from .divergence import FiniteLosses
@@ -43,7 +42,7 @@ class AccumulatingTrainer(SeededIterations, FiniteLosses):
         self.device = next(model.parameters()).device.type
         self.precision = torch.bfloat16 if self.device == "cpu" else torch.float16
         scaled = amp and self.precision == torch.float16
-        self.grad_scaler = GradScaler(self.device, enabled=scaled)
+        self.grad_scaler = torch.amp.GradScaler(self.device, enabled=scaled)
 
     def run_step(self) -> None:
         """Train with one batch."""

@@ -19,7 +19,7 @@ from types import FrameType, TracebackType
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
-from torch.multiprocessing.spawn import ProcessExitedException
+from torch.multiprocessing import ProcessExitedException
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # A terminal, `timeout` or a launcher can deliver one request twice: to the process and its group.

@@ -46,6 +46,9 @@ def _instances(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEv
         kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
     )
     if content:
+        # pycocotools takes a match with the annotation 0 for none.
+        for number, annotation in enumerate(content.get("annotations", ()), start=1):
+            annotation["id"] = number
         evaluator._coco_api.dataset = content
         with contextlib.redirect_stdout(io.StringIO()):
             evaluator._coco_api.createIndex()

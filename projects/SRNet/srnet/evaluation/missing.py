@@ -2,9 +2,10 @@
 
 import logging
 
-from detectron2.data import DatasetCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+
+from srnet.data.records import load_dataset
 
 
 class MissingImages(DatasetEvaluator):
@@ -33,7 +34,8 @@ class MissingImages(DatasetEvaluator):
             RuntimeError: no image was predicted.
         """
         predicted = set().union(*comm.all_gather(self._predicted))
-        known = {record["file_name"] for record in DatasetCatalog.get(self.dataset_name)}
+        records = load_dataset(self.dataset_name, labelled=False)
+        known = {records[i]["file_name"] for i in range(len(records))}
         missing = sorted(known - predicted)
         if len(missing) == len(known):
             raise RuntimeError(f"no image of {self.dataset_name} was predicted")

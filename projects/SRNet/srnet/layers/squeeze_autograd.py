@@ -13,6 +13,8 @@ They take operands of one precision, :func:`cast_for_autocast` sees to that. The
 torch.compile, which finds equal products by itself and decides what is kept.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch.nn.grad import conv2d_input, conv2d_weight
@@ -29,7 +31,9 @@ class Squeeze(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, weight_b, weight_c):
+    def forward(
+        ctx: Any, x: torch.Tensor, weight_b: torch.Tensor, weight_c: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the vector and the map b (N, P, H, W)."""
         ctx.save_for_backward(x, weight_b, weight_c)
         with no_autocast(x.device):
@@ -38,7 +42,9 @@ class Squeeze(torch.autograd.Function):
             return mean_over_positions(b, c), b
 
     @staticmethod
-    def backward(ctx, grad_vector, grad_b):
+    def backward(
+        ctx: Any, grad_vector: torch.Tensor, grad_b: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of x and both weights."""
         x, weight_b, weight_c = ctx.saved_tensors
         needs_x, needs_b, needs_c = ctx.needs_input_grad
@@ -74,14 +80,21 @@ class Reconstruct(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, b, scales, weight_r, x, weight_b):
+    def forward(
+        ctx: Any,
+        b: torch.Tensor,
+        scales: torch.Tensor,
+        weight_r: torch.Tensor,
+        x: torch.Tensor,
+        weight_b: torch.Tensor,
+    ) -> torch.Tensor:
         """Return the map (N, C, H, W) that Eq. 7 adds to x."""
         ctx.save_for_backward(scales, weight_r, x, weight_b)
         with no_autocast(b.device):
             return F.conv2d(b * scales[:, :, None, None], weight_r)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of b, the scales and the weight."""
         scales, weight_r, x, weight_b = ctx.saved_tensors
         needs_b, needs_scales, needs_r = ctx.needs_input_grad[:3]
@@ -102,13 +115,13 @@ class Reconstruct(torch.autograd.Function):
         return grad_b, grad_scales, grad_r, None, None
 
 
-def cast_for_autocast(*tensors: torch.Tensor | None) -> list[torch.Tensor | None]:
+def cast_for_autocast(*tensors: torch.Tensor) -> list[torch.Tensor]:
     """Cast as autocast casts the operands of a convolution; leave all as they are without it."""
     device = tensors[0].device
     if not is_autocast_on(device):
         return list(tensors)
     dtype = torch.get_autocast_dtype(device.type)
-    return [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors]
+    return [t if t.dtype == torch.float64 else t.to(dtype) for t in tensors]
 
 
 def keeps_graph() -> bool:

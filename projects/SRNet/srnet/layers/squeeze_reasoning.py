@@ -144,11 +144,11 @@ class SqueezeReasoning(nn.Module):
 
     def _forward_lean(self, x: torch.Tensor) -> torch.Tensor:
         """The same, with x alone kept for the backward pass."""
-        weight_c = None if self.conv_c is None else self.conv_c.weight
-        narrow, weight_b, weight_c, weight_r = cast_for_autocast(
-            x, self.conv_b.weight, weight_c, self.conv_r.weight
-        )
-        vector, b = Squeeze.apply(narrow, weight_b, weight_c)
+        weights = [
+            conv.weight for conv in (self.conv_b, self.conv_r, self.conv_c) if conv is not None
+        ]
+        narrow, weight_b, weight_r, *rest = cast_for_autocast(x, *weights)
+        vector, b = Squeeze.apply(narrow, weight_b, rest[0] if rest else None)
         scales = self.reason(narrow_like(vector, x)).to(b.dtype)
         return Reconstruct.apply(b, scales, weight_r, narrow, weight_b) + x
 

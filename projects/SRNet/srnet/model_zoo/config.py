@@ -16,6 +16,7 @@ from srnet.data import check_against_datasets, check_class_folders, register_ima
 from srnet.modeling.context import CONTEXT_NAMES
 from srnet.ranges import RANGES, check_keys, check_ranges
 
+from .families import check_families
 from .merging import merge_content, merge_options
 from .names import CONFIGS, find_config
 from .yaml_files import read_with_bases
@@ -66,6 +67,7 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
     cfg.MODEL.WEIGHTS = os.path.expanduser(cfg.MODEL.WEIGHTS)
     check_version(cfg)
     choose_device(cfg)
+    check_families(cfg, path)
     register_image_folders(cfg)
     check_ranges(cfg, ALL_RANGES)
     check_against_datasets(cfg)

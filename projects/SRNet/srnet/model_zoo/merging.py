@@ -72,6 +72,8 @@ def _set(cfg: CfgNode, key: str, value: object, source: str) -> None:
     for part in path:
         node = node[part]
     before = node[name]
+    if value != value:
+        raise ValueError(f"{source}: {key} is NaN, and it must be a number")
     try:
         node.merge_from_list([name, value])
         if node[name] is not None or before is None:
@@ -89,7 +91,7 @@ def _set(cfg: CfgNode, key: str, value: object, source: str) -> None:
 def _unknown(node: CfgNode, key: str, source: str, prefix: str = "") -> KeyError:
     """The error for a key that `node`, whose own key is `prefix`, does not have."""
     known = [f"{prefix}{k}" for k in _all_keys(node)]
-    nearest = difflib.get_close_matches(key, known, n=3) or [f"{prefix}{k}" for k in node]
+    nearest = difflib.get_close_matches(key.upper(), known, n=3) or [f"{prefix}{k}" for k in node]
     return KeyError(f"{source}: there is no key {key}; the nearest are {', '.join(nearest)}")
 
 

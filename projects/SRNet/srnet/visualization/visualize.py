@@ -14,6 +14,7 @@ from srnet.checkpoint import load_for_evaluation
 from srnet.data import build_mapper
 from srnet.data.paths import check_inside_image_root, inside
 from srnet.data.read import read_image
+from srnet.data.records import load_dataset
 from srnet.modeling import build_model
 
 from .scene import SceneVisualizer, legend_of, metadata_with_colors
@@ -47,7 +48,8 @@ def visualize(
 
     Raises:
         FileNotFoundError: an image, the dataset or the weights are missing.
-        ValueError: no such dataset is registered, or an image does not decode.
+        ValueError: no such dataset is registered, or an image does not decode; with
+            `DATALOADER.SKIP_BAD_IMAGES`, if no image does.
     """
     dataset = dataset or (cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else "")
     if dataset not in DatasetCatalog:
@@ -66,6 +68,8 @@ def visualize(
     sheet = os.path.join(output, "sheet.png")
     for record in records:
         inputs = mapper(record)
+        if inputs is None:  # DATALOADER.SKIP_BAD_IMAGES; the mapper has said so
+            continue
         image = read_image(record["file_name"], "RGB")
         with torch.no_grad():
             prediction = model([inputs])[0]
@@ -83,6 +87,8 @@ def visualize(
         paths.append(path)
         draw_sheet(paths[-1], [row], legend)
         rows.append(row)
+    if not rows:
+        raise ValueError(f"none of the {len(records)} images can be read: nothing is drawn")
     draw_sheet(sheet, rows[:SHEET_ROWS], legend, columns=2 if len(rows) > 3 else 1)
     return [*paths, sheet]
 
@@ -92,13 +98,14 @@ def choose_records(dataset: str, num: int, images: Sequence[str]) -> list[dict]:
 
     Raises:
         FileNotFoundError: a given image, or the dataset, is missing.
+        ValueError: the dataset's annotations are wrong.
     """
     for path in images:
         if not PathManager.isfile(path):
             raise FileNotFoundError(f"the image {path} is missing")
     if images:
         return [{"file_name": path} for path in images]
-    records = DatasetCatalog.get(dataset)
+    records = load_dataset(dataset, labelled=False)
     chosen = np.linspace(0, len(records) - 1, min(num, len(records)))
     return [records[int(i)] for i in chosen.round()]
 

@@ -7,6 +7,7 @@ COMMANDS = {
     "modules": "Time and memory of the context modules: Fig. 5(a)",
     "sliding": "Sliding windows, ours and the plain loop of published code",
     "loading": "Images a second that one core reads, ours and torchvision's",
+    "annotations": "Reading annotations with their checks, and Detectron2's loader",
 }
 
 

@@ -5,7 +5,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from detectron2.data import DatasetCatalog
-from detectron2.data.datasets import register_coco_instances, register_coco_panoptic_separated
+from detectron2.data.datasets import (
+    load_coco_json,
+    register_coco_instances,
+    register_coco_panoptic_separated,
+)
+from detectron2.data.datasets.coco_panoptic import merge_to_panoptic
 
 from .semantic_folders import load_semantic_folders, preparation_advice
 
@@ -61,12 +66,22 @@ def register_instances_and_panoptic(
     register_coco_panoptic_separated(
         name, panoptic, images, segments, segments_json, targets, instances_json
     )
-    needed = [images, instances_json, segments, segments_json, targets]
-    _explain_missing(f"{name}_separated", needed, prepare)
-    # Detectron2's own takes hidden files for images, and .jpg alone.
-    DatasetCatalog.remove(f"{name}_stuffonly")
+    # Detectron2's own loaders take hidden files for images, and .jpg alone.
     load = partial(load_semantic_folders, images, targets, prepare=prepare)
+    for form in ("separated", "stuffonly"):
+        DatasetCatalog.remove(f"{name}_{form}")
     DatasetCatalog.register(f"{name}_stuffonly", load)
+    name = f"{name}_separated"
+    merge = partial(load_separated, load, instances_json, images, name)
+    DatasetCatalog.register(name, merge)
+    _explain_missing(name, [images, instances_json, segments, segments_json, targets], prepare)
+
+
+def load_separated(
+    load_labels: Callable[[], list[dict]], instances_json: str, images: str, name: str
+) -> list[dict]:
+    """Load instances with the labels of the stuff branch, as Detectron2 does."""
+    return merge_to_panoptic(load_coco_json(instances_json, images, name), load_labels())
 
 
 def _explain_missing(name: str, needed: list[str], prepare: str) -> None:

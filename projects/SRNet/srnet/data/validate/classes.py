@@ -31,6 +31,28 @@ def check_categories(dataset_dicts: Sequence[dict], cfg: CfgNode) -> None:
                 )
 
 
+def check_mask_format(dataset_dicts: Sequence[dict], cfg: CfgNode) -> None:
+    """Check that the masks of a training are in the form that `INPUT.MASK_FORMAT` says.
+
+    Args:
+        dataset_dicts: Detectron2's standard dicts.
+        cfg: the config; models without masks pass.
+
+    Raises:
+        ValueError: the first image with an RLE where polygons are wanted.
+    """
+    if not (cfg.MODEL.MASK_ON and cfg.INPUT.MASK_FORMAT == "polygon"):
+        return
+    for record in dataset_dicts:
+        for annotation in record.get("annotations", ()):
+            if isinstance(annotation.get("segmentation"), dict) and not annotation["iscrowd"]:
+                raise ValueError(
+                    f"the image {record['file_name']} (id {record['image_id']}) has an instance "
+                    "with an RLE, and INPUT.MASK_FORMAT 'polygon' takes polygons alone: set "
+                    "INPUT.MASK_FORMAT bitmask"
+                )
+
+
 def check_against_datasets(cfg: CfgNode) -> None:
     """Compare the class counts of a config with those of its datasets.
 
@@ -39,6 +61,10 @@ def check_against_datasets(cfg: CfgNode) -> None:
     """
     head = cfg.MODEL.SEM_SEG_HEAD
     task = task_of(cfg)
+    for key in ("TRAIN", "TEST"):
+        for name in cfg.DATASETS[key]:
+            if not (isinstance(name, str) and name):
+                raise ValueError(f"DATASETS.{key} has {name!r}, which is not a dataset's name")
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         metadata = MetadataCatalog.get(name)
         kind = metadata.get("evaluator_type")

@@ -1,10 +1,12 @@
 """The check of a file in COCO's instance format: all findings at once, before hours of work.
 
 What has one meaning is filled in: a missing or null `iscrowd` is 0, a missing `bbox` or `area` is
-that of the mask. The rest is refused with file, id, key and value.
+that of the mask. Polygons without three points enclose nothing and are left out, as Detectron2 does
+in training. The rest is refused with file, id, key and value.
 """
 
 import json
+import logging
 import math
 import os
 from collections import Counter
@@ -14,8 +16,11 @@ from typing import Any, TypeGuard
 import numpy as np
 from pycocotools import mask as mask_api
 
+MAX_NUMBER = 2**63 - 1
 MAX_SHOWN = 20  # findings in a message
 TOLERANCE = 1.0  # pixels by which a box may reach beyond its image; Detectron2 clips it
+_EMPTY: list = []  # marks the polygons of an instance none of which has three points
+FAR = 2  # a polygon may leave its image, but not by so many of its long sides: drawing takes memory
 
 
 def read_coco(json_file: str | os.PathLike, *, masks: bool = False, labelled: bool = True) -> dict:
@@ -27,7 +32,8 @@ def read_coco(json_file: str | os.PathLike, *, masks: bool = False, labelled: bo
         labelled: the file must have annotations, which those of test sets lack.
 
     Returns:
-        Its content. Every annotation has `iscrowd`, `bbox` and `area`.
+        Its content. Every annotation has `iscrowd`, `bbox` and `area`, and its polygons have three
+        points or more. Annotations with other polygons alone are left out, and a warning says so.
 
     Raises:
         ValueError: it is no such file, or its content is wrong; the message has all findings.
@@ -45,6 +51,15 @@ def read_coco(json_file: str | os.PathLike, *, masks: bool = False, labelled: bo
             findings += duplicates("annotations have the id", ids)
     if findings:
         raise ValueError(message_of(json_file, findings))
+    kept = [a for a in content.get("annotations", ()) if a.get("segmentation") is not _EMPTY]
+    dropped = len(content.get("annotations", ())) - len(kept)
+    if dropped:
+        content["annotations"] = kept
+        logging.getLogger(__name__).warning(
+            "%s: Filtered out %d instances without valid segmentation: no polygon has three points",
+            json_file,
+            dropped,
+        )
     return content
 
 
@@ -100,8 +115,8 @@ def check_form(content: object, labelled: bool = True) -> list[str]:
 
 
 def is_id(value: object) -> TypeGuard[int]:
-    """Whether a value is a whole number; true and false are not."""
-    return type(value) is int
+    """Whether a value is a whole number that NumPy can hold; true and false are not."""
+    return type(value) is int and abs(value) <= MAX_NUMBER
 
 
 def duplicates(what: str, values: Iterator) -> list[str]:
@@ -158,9 +173,18 @@ def _check_annotations(content: dict, masks: bool) -> list[str]:
             where = f"annotation {annotation.get('id')!r}"
             if image is not None:
                 where += f" of the image {image['file_name']} (id {image['id']})"
-            for finding in _findings(annotation, image, categories, masks):
-                findings.append(f"{where} {finding}")
+            wrong = [f"{where} {f}" for f in _findings(annotation, image, categories, masks)]
+            findings += wrong
+            if not wrong and annotation.get("segmentation"):
+                annotation["segmentation"] = _enclosing(annotation["segmentation"])
     return findings
+
+
+def _enclosing(segmentation: list | dict) -> list | dict:
+    """The polygons with three points or more; `_EMPTY` where there is none."""
+    if isinstance(segmentation, dict):
+        return segmentation
+    return [polygon for polygon in segmentation if _is_whole(polygon)] or _EMPTY
 
 
 def _is_plain(annotation: dict, sizes: dict, categories: set) -> bool:
@@ -179,10 +203,24 @@ def _is_plain(annotation: dict, sizes: dict, categories: set) -> bool:
             and 0 <= height <= top - y + TOLERANCE
             and type(annotation["segmentation"]) is list
             and len(annotation["segmentation"]) > 0
-            and all(math.isfinite(sum(polygon)) for polygon in annotation["segmentation"])
+            and "keypoints" not in annotation
+            and all(
+                _is_whole(polygon) and _is_near(polygon, FAR * max(right, top))
+                for polygon in annotation["segmentation"]
+            )
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         return False
+
+
+def _is_near(polygon: list[float], far: int) -> bool:
+    """Whether the coordinates of a polygon are numbers that are not far away; fast."""
+    return math.isfinite(sum(polygon)) and -far <= min(polygon) and max(polygon) <= far
+
+
+def _is_whole(polygon: list[float]) -> bool:
+    """Whether a polygon has three points or more."""
+    return len(polygon) >= 6 and len(polygon) % 2 == 0
 
 
 def hashable(value: object) -> object:
@@ -204,10 +242,13 @@ def _findings(annotation: dict, image: dict | None, categories: set, masks: bool
     if image is None:
         yield f"has image_id {annotation.get('image_id')!r}, which is not among the file's images"
         return
+    keypoints = annotation.get("keypoints")
+    if not _are_keypoints(keypoints):
+        yield f"has keypoints {_short(keypoints)}, not a list of numbers [x, y, visibility, ...]"
     wrong = _wrong_segmentation(annotation.get("segmentation"), image)
     if wrong:
         yield f"has {wrong}"
-    elif masks and not annotation.get("segmentation") and annotation["iscrowd"] == 0:
+    elif masks and not annotation.get("segmentation"):  # of a crowd, too: evaluation needs it
         yield (
             f"has segmentation {annotation.get('segmentation')!r}, and MODEL.MASK_ON needs the "
             "masks of all instances"
@@ -226,8 +267,15 @@ def _findings(annotation: dict, image: dict | None, categories: set, masks: bool
         yield f"has area {annotation.get('area')!r}, not a number of pixels"
 
 
+def _are_keypoints(value: object) -> bool:
+    """Whether keypoints are missing, or numbers in threes."""
+    if value is None:
+        return True
+    return isinstance(value, list) and len(value) % 3 == 0 and all(map(_is_number, value))
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) <= MAX_NUMBER
 
 
 def _wrong_box(box: object, image: dict) -> str:
@@ -270,6 +318,10 @@ def _wrong_segmentation(segmentation: object, image: dict) -> str:
             )
         if not all(map(_is_number, polygon)):
             return f"a polygon {_short(polygon)} with something that is not a number"
+        if polygon and not _is_near(polygon, FAR * max(size)):
+            return (
+                f"a polygon {_short(polygon)} far beyond the image's {size[1]} x {size[0]} pixels"
+            )
     return ""
 
 
@@ -320,7 +372,7 @@ def _encode(annotation: dict, image: dict) -> dict:
         if isinstance(segmentation["counts"], list):
             return mask_api.frPyObjects(segmentation, *size)
         return segmentation
-    polygons = [p for p in segmentation if len(p) % 2 == 0 and len(p) >= 6]
+    polygons = [polygon for polygon in segmentation if _is_whole(polygon)]
     if not polygons:
         return mask_api.encode(np.zeros(size, np.uint8, order="F"))
     return mask_api.merge(mask_api.frPyObjects(polygons, *size))

@@ -36,7 +36,8 @@ def read_panoptic(metadata: Metadata, rank: int = 0, world_size: int = 1) -> dic
         world_size: number of processes.
 
     Returns:
-        The content of the JSON file. Every segment has `iscrowd`: 0 where it is missing or null.
+        The content of the JSON file. Every segment has `iscrowd`, 0 where it is missing or null,
+        and `area`, the pixels that it has in the PNG; every category has `isthing`.
 
     Raises:
         FileNotFoundError: the first PNG image that is missing, with the id of its image.
@@ -55,8 +56,14 @@ def read_panoptic(metadata: Metadata, rank: int = 0, world_size: int = 1) -> dic
     _check_presence(content["annotations"], metadata)
     images = {image["id"]: image for image in content["images"]}
     check = partial(_check_png, images=images, folder=metadata.panoptic_root)
+    looked_at = [
+        annotation
+        for place, annotation in enumerate(content["annotations"])
+        if place % world_size == rank
+        or any(s.get("area") is None for s in annotation["segments_info"])
+    ]
     with ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(check, content["annotations"][rank::world_size])
+        found = pool.map(check, looked_at)
         findings = [finding for of_image in found for finding in of_image]
     if findings:
         raise ValueError(message_of(metadata.panoptic_json, findings))
@@ -64,12 +71,22 @@ def read_panoptic(metadata: Metadata, rank: int = 0, world_size: int = 1) -> dic
 
 
 def _check_table(categories: list[dict], metadata: Metadata) -> list[str]:
-    """Compare the categories with those that the dataset is registered with."""
+    """Compare the categories with those that the dataset is registered with; fill in `isthing`."""
     # The stuff's 0 is all things, Detectron2's "separated" form.
     known = {*metadata.thing_dataset_id_to_contiguous_id}
     known |= {*metadata.stuff_dataset_id_to_contiguous_id} - {0}
     found = {category["id"] for category in categories}
-    return [
+    findings = []
+    for category in (c for c in categories if c["id"] in known):
+        isthing = int(category["id"] in metadata.thing_dataset_id_to_contiguous_id)
+        if category.get("isthing") is None:
+            category["isthing"] = isthing
+        if category["isthing"] != isthing:
+            findings.append(
+                f"the category {category['id']} has isthing {category['isthing']!r}, and the "
+                f"dataset is registered with {isthing}"
+            )
+    return findings + [
         f"{what} {', '.join(map(str, sorted(ids)[:8]))}{', ...' if len(ids) > 8 else ''}"
         for what, ids in (
             ("it lacks categories that the dataset is registered with:", known - found),
@@ -140,7 +157,10 @@ def _check_presence(annotations: list[dict], metadata: Metadata) -> None:
 
 
 def _check_png(annotation: dict, images: dict[int, dict], folder: str) -> list[str]:
-    """Compare a PNG image with its annotation: what can be read, its size, mode and ids."""
+    """Compare a PNG image with its annotation: what can be read, its size, mode, ids and areas.
+
+    panopticapi takes the areas of segments as they are: with a wrong one PQ is beyond 100.
+    """
     path = os.path.join(folder, annotation["file_name"])
     where = f"{path}, of the image with id {annotation['image_id']},"
     try:
@@ -157,13 +177,25 @@ def _check_png(annotation: dict, images: dict[int, dict], folder: str) -> list[s
         return [f"{where} is a {picture.mode} image, and ids are colours: R + 256 G + 256^2 B"]
     ids = rgb2id(np.asarray(picture)).ravel()
     starts = np.flatnonzero(np.diff(ids, prepend=-1))  # of runs: few, so quickly sorted
-    drawn = set(np.unique(ids[starts]).tolist()) - {0}
-    listed = {segment["id"] for segment in annotation["segments_info"]}
-    return [
+    values, inverse = np.unique(ids[starts], return_inverse=True)
+    areas = np.bincount(inverse, np.diff(starts, append=ids.size)).astype(int)
+    drawn = dict(zip(values.tolist(), areas.tolist(), strict=True))
+    drawn.pop(0, None)
+    listed = {segment["id"]: segment for segment in annotation["segments_info"]}
+    findings = [
         f"{where} {what} {', '.join(map(str, sorted(ids)[:5]))}"
         for what, ids in (
-            ("draws segments that segments_info lacks:", drawn - listed),
-            ("lacks segments of segments_info:", listed - drawn),
+            ("draws segments that segments_info lacks:", drawn.keys() - listed.keys()),
+            ("lacks segments of segments_info:", listed.keys() - drawn.keys()),
         )
         if ids
     ]
+    for identity in drawn.keys() & listed.keys():
+        if listed[identity].get("area") is None:
+            listed[identity]["area"] = drawn[identity]
+        if listed[identity]["area"] != drawn[identity]:
+            findings.append(
+                f"{where} draws {drawn[identity]} pixels of the segment {identity}, whose area is "
+                f"{listed[identity]['area']!r}"
+            )
+    return findings

@@ -3,6 +3,7 @@
 from torch import nn
 
 from ..channels import divide_channels
+from ..initialization import zero_parameters
 
 
 def projections(channels: int, reduction: int) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d, nn.Conv2d]:
@@ -17,6 +18,5 @@ def projections(channels: int, reduction: int) -> tuple[nn.Conv2d, nn.Conv2d, nn
     reduced = divide_channels(channels, reduction)
     first, second, third = (nn.Conv2d(channels, reduced, 1) for _ in range(3))
     back = nn.Conv2d(reduced, channels, 1)
-    nn.init.zeros_(back.weight)
-    nn.init.zeros_(back.bias)  # type: ignore[arg-type]  # it has one
+    zero_parameters(back)
     return first, second, third, back

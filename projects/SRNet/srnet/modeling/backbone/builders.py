@@ -8,7 +8,7 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.projects.deeplab import build_resnet_deeplab_backbone
 
 from ..build import fit_to_device
-from ..context import build_context, fold_choice
+from ..context import context_builder, fold_choice
 from .deform_conv import available_deform_conv
 from .dfnet import DFNet, build_dfnet_backbone
 from .fpn import ContextFPN
@@ -21,13 +21,9 @@ def _with_context(cfg: CfgNode, backbone: ResNet | DFNet, norm: str) -> ResNet |
     # New modules have no statistics to freeze. A process of a detector has one or two images, too
     # few for a plain batch norm.
     norm = "SyncBN" if norm == "FrozenBN" else norm
-    if context.GATE:
-        insert_context(
-            backbone,
-            lambda channels: build_context(context, channels, norm=norm, key="GATE"),
-            stages=backbone.stage_names,
-            position="residual",
-        )
+    build_gate = context_builder(context, norm=norm, key="GATE")
+    if build_gate is not None:
+        insert_context(backbone, build_gate, stages=backbone.stage_names, position="residual")
         if not context.STAGES:
             return fit_to_device(cfg, backbone)  # NAME is that of the head
         if context.NAME and context.POSITION == "residual":
@@ -35,10 +31,11 @@ def _with_context(cfg: CfgNode, backbone: ResNet | DFNet, norm: str) -> ResNet |
                 "MODEL.CONTEXT.GATE stands on the residual branch of every block, so POSITION must "
                 "be 'output' for NAME"
             )
-    if context.NAME:
+    build = context_builder(context, norm=norm)
+    if build is not None:
         insert_context(
             backbone,
-            lambda channels: build_context(context, channels, norm=norm),
+            build,
             stages=context.STAGES,
             blocks=context.BLOCKS,
             position=context.POSITION,

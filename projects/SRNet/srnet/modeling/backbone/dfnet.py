@@ -13,6 +13,7 @@ from torchvision.models.resnet import BasicBlock
 from srnet.ranges import check_keys
 
 from ..build import fit_to_device
+from .freeze import freeze_stages
 
 # A stage is everything at one scale: groups of (channels, blocks), the first block of a stage with
 # stride 2.
@@ -32,6 +33,11 @@ class DFNet(Backbone):
         norm: makes a norm from its channels.
         out_features: which of "stem", "stage2", "stage3", "stage4" to return.
         in_channels: channels of the image.
+        freeze_at: stages to freeze, as Detectron2's `FREEZE_AT`: 1 for the stem, 2 for the stem and
+            stage2, up to 4.
+
+    Raises:
+        ValueError: an unknown feature, or more stages to freeze than there are.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class DFNet(Backbone):
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
         out_features: Sequence[str] = ("stage2", "stage3", "stage4"),
         in_channels: int = 3,
+        freeze_at: int = 0,
     ):
         super().__init__()
         layers = []
@@ -69,6 +76,7 @@ class DFNet(Backbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        freeze_stages(self, [("stem",), *((name,) for name in self.stage_names)], freeze_at)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Map an image (N, 3, H, W) to a dict of the features asked for."""
@@ -131,5 +139,6 @@ def build_dfnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> DFNet:
         norm=partial(get_norm, cfg.MODEL.DFNET.NORM),
         out_features=cfg.MODEL.DFNET.OUT_FEATURES,
         in_channels=input_shape.channels,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
     )
     return fit_to_device(cfg, backbone)

@@ -1,5 +1,7 @@
 """Detectron2's FPN, which at inference can fold SR into its first lateral convolution."""
 
+from typing import Any
+
 import torch
 from detectron2.modeling.backbone import FPN, ResNet
 from torch import nn
@@ -22,9 +24,9 @@ class ContextFPN(FPN):
         arguments: those of Detectron2's FPN.
     """
 
-    _fuse_type: torch.jit.Final[str]  # type: ignore[name-defined]
+    _fuse_type: torch.jit.Final[str]  # type: ignore[misc]  # FPN sets it
 
-    def __init__(self, *, fold: bool | None = None, **arguments):
+    def __init__(self, *, fold: bool | None = None, **arguments: Any):
         super().__init__(**arguments)
         self.context_conv = ContextConv(fold)
 

@@ -8,8 +8,10 @@ and every Detectron2 checkpoint loads as it is.
 """
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
+from detectron2.layers import CNNBlockBase
 from detectron2.modeling.backbone import ResNet
 from torch import nn
 
@@ -17,7 +19,7 @@ from srnet.ranges import RANGES
 
 from ..context import context_channels
 from .context_blocks import with_context
-from .dfnet import DFNet
+from .dfnet import DFNet, DFNetBlock
 
 
 def insert_context(
@@ -70,7 +72,7 @@ def _insert(
     stage: nn.Sequential, index: int, build: Callable[[int], nn.Module], position: str
 ) -> None:
     """Put a new module into one block of a stage."""
-    block = stage[index]
+    block = cast("CNNBlockBase | DFNetBlock", stage[index])
     context = build(block.out_channels)
     if context_channels(context, block.out_channels) != block.out_channels:
         raise ValueError(

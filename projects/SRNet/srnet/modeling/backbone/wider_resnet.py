@@ -10,6 +10,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
 from ..build import fit_to_device
+from .freeze import freeze_stages
 
 # Blocks, and the channels of a block's convolutions: two 3x3, or 1x1, 3x3 and 1x1.
 STAGES = {
@@ -93,9 +94,11 @@ class WiderResNet38(Backbone):
         out_features: which of "mod2" (stride 2), "mod3" (4), "mod4", "mod5", "mod6", "mod7" (8) to
             return.
         in_channels: channels of the image.
+        freeze_at: stages to freeze, as Detectron2's `FREEZE_AT`: 1 for the stem, which is mod1, 2
+            for mod1 and mod2, up to 7.
 
     Raises:
-        ValueError: an unknown feature.
+        ValueError: an unknown feature, or more stages to freeze than there are.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class WiderResNet38(Backbone):
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
         out_features: Sequence[str] = ("mod2", "mod7"),
         in_channels: int = 3,
+        freeze_at: int = 0,
     ):
         super().__init__()
         unknown = set(out_features) - set(STAGES)
@@ -134,6 +138,10 @@ class WiderResNet38(Backbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        # The last norm belongs to what mod7 returns.
+        *names, last = STAGES
+        stages = [["mod1"], *([name] for name in names), [last, "norm_out"]]
+        freeze_stages(self, stages, freeze_at)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Map an image (N, 3, H, W) to a dict of the features asked for."""
@@ -159,5 +167,6 @@ def build_wider_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> WiderRe
         norm=partial(get_norm, cfg.MODEL.WIDER_RESNET.NORM),
         out_features=cfg.MODEL.WIDER_RESNET.OUT_FEATURES,
         in_channels=input_shape.channels,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
     )
     return fit_to_device(cfg, backbone)

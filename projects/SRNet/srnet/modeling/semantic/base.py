@@ -1,5 +1,7 @@
 """What the semantic heads share: upsampling of the logits, the loss and its choice by config."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
@@ -18,7 +20,7 @@ def build_pixel_loss(cfg: CfgNode) -> nn.Module:
     return OhemCrossEntropy(head.IGNORE_VALUE, head.OHEM_THRESHOLD, head.OHEM_MIN_KEPT)
 
 
-def resize_map(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def resize_map(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Resize a map (N, C, h, w) bilinearly to `size`, (H, W)."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
@@ -46,7 +48,9 @@ class PixelLosses:
         """Logits of the auxiliary head, used in training alone; None where there is none."""
         return None
 
-    def forward(self, features: dict[str, torch.Tensor], targets: torch.Tensor | None = None):
+    def forward(
+        self, features: dict[str, torch.Tensor], targets: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor | None, dict[str, torch.Tensor]]:
         """Predict, or compute the losses.
 
         Args:
@@ -60,6 +64,7 @@ class PixelLosses:
         logits = self.predict(features)
         if not self.training:
             return logits, {}
+        assert targets is not None  # as in all training
         losses = {"loss_sem_seg": self.loss_weight * self._loss_of(logits, targets)}
         auxiliary = self.predict_auxiliary(features)
         if auxiliary is not None:

@@ -1,5 +1,7 @@
 """Detectron2's DeepLabV3+ head with the context module after its atrous pyramid."""
 
+from typing import Any
+
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
@@ -37,7 +39,7 @@ class SRDeepLabV3PlusHead(PixelLosses, DeepLabV3PlusHead):
         context: nn.Module | None,
         loss: nn.Module,
         decoder_channels: list[int],
-        **arguments,
+        **arguments: Any,
     ):
         super().__init__(
             input_shape, decoder_channels=decoder_channels, train_size=None, **arguments

@@ -1,6 +1,7 @@
 """The head of DF-Seg (Li et al., Partial Order Pruning, CVPR 2019), its pyramid pooling or SR."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -43,7 +44,7 @@ class DFSegHead(SemanticHead):
         context_out: int | None = None,
         fold: bool | None = None,
         norm: str = "SyncBN",
-        **arguments,
+        **arguments: Any,
     ):
         super().__init__(**arguments)
         self.in_features = list(in_features)

@@ -1,5 +1,7 @@
 """The FCN head of section III-D.1: the context module between two 3x3 convolutions."""
 
+from typing import Any
+
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
@@ -43,7 +45,7 @@ class FCNHead(SemanticHead):
         fold: bool | None = None,
         aux_in_feature: str = "",
         norm: str = "SyncBN",
-        **arguments,
+        **arguments: Any,
     ):
         super().__init__(**arguments)
         self.in_feature = in_feature
