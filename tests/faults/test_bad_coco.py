@@ -101,6 +101,7 @@ class Folder:
             "INPUT.MASK_FORMAT": "bitmask",  # an RLE is among the instances
             "INPUT.RANDOM_FLIP": "none",
         }
+        self.register()  # get_cfg asks for the name
         self.cfg = get_cfg(opts=[word for item in options.items() for word in item])
         colors = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, 3), np.uint8)
         for i in range(2):
@@ -110,12 +111,16 @@ class Folder:
     def use(self, made):
         """Write the file, train on it and evaluate with it."""
         self.json.write_bytes(made if isinstance(made, bytes) else json.dumps(made).encode())
+        self.register()
+        return attempt(self.train_and_evaluate, self.folder, str(self.folder), NAME)
+
+    def register(self):
+        """Register the file, without what was read of it before."""
         for name in (NAME, OTHER):
             for catalog in (DatasetCatalog, MetadataCatalog):
                 if name in catalog.list():
                     catalog.remove(name)
         register_coco_instances(NAME, {}, str(self.json), str(self.folder))
-        return attempt(self.train_and_evaluate, self.folder, str(self.folder), NAME)
 
     def train_and_evaluate(self):
         with contextlib.redirect_stdout(io.StringIO()):

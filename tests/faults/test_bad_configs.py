@@ -14,6 +14,7 @@ CONTENT = {
         "BACKBONE": {"NAME": "build_dfnet_backbone", "FREEZE_AT": 0},
         "PIXEL_MEAN": [103.5, 116.3, 123.7],
         "CONTEXT": {"NAME": "sr", "NUM_NODES": 16, "STAGES": ["res3", "res4"]},
+        "SEM_SEG_HEAD": {"IN_FEATURES": ["stage4"]},
         "MASK_ON": True,
         "DEVICE": "cpu",
         "WEIGHTS": "model.pth",

@@ -67,9 +67,9 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
     cfg.MODEL.WEIGHTS = os.path.expanduser(cfg.MODEL.WEIGHTS)
     check_version(cfg)
     choose_device(cfg)
-    check_families(cfg, path)
     register_image_folders(cfg)
-    check_ranges(cfg, ALL_RANGES)
+    check_ranges(cfg, ALL_RANGES)  # before what takes the values for right ones
+    check_families(cfg, path)
     check_against_datasets(cfg)
     check_class_folders(cfg)
     return cfg

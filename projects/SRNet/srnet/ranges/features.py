@@ -20,6 +20,10 @@ DFNETS = ("build_dfnet_backbone", "build_dfnet_context_backbone")
 def bottom_up_features(cfg: CfgNode) -> list[str] | None:
     """The maps of the network itself, under a pyramid where there is one; None if unknown."""
     name, model = cfg.MODEL.BACKBONE.NAME, cfg.MODEL
+    if name == RESNETS[0] and list(model.RESNETS.OUT_FEATURES) == ["res4"]:
+        # Detectron2's defaults: nobody has chosen a model, and the config serves mappers and
+        # evaluators. Building a model from it says what is wrong.
+        return None
     if name in RESNETS or name in RESNET_PYRAMIDS:
         return list(model.RESNETS.OUT_FEATURES)
     if name in DFNETS:

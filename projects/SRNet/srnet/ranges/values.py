@@ -67,7 +67,9 @@ def number(
 
     def holds(value: Any, cfg: CfgNode | None) -> bool:
         kinds = (int,) if whole else (int, float)
-        if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            return False
+        if isinstance(value, float) and not math.isfinite(value):
             return False
         return low <= value <= high and above < value < below
 
@@ -145,9 +147,8 @@ def names_in(
         if len(names) <= SHORT_LIST:
             return f": one of {', '.join(names)}"
         wanted = str(wrong(value)[0])
-        near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
-        meant = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
-        return f"; there is no {wanted}: {meant}"
+        near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.0)
+        return f"; there is no {wanted}: did you mean {' or '.join(near)}?"
 
     def holds(value: Any, cfg: CfgNode | None) -> bool:
         return not wrong(value)
