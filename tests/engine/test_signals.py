@@ -1,6 +1,7 @@
 """SIGTERM, SIGUSR1 and SIGINT end a training with a checkpoint, from which it goes on exactly."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -242,3 +243,17 @@ if __name__ == "__main__":
     count = int(sys.argv[1])
     with stop_signals_passed_on(count):
         launch(train_in_process, count, dist_url="auto", args=tuple(sys.argv[2:4]))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_forked_worker_ends_as_without_the_training(number):
+    """Evaluators start pools by fork and end them with SIGTERM; one that lives on blocks them."""
+    with StopSignals() as signals:
+        worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        worker.start()
+        os.kill(worker.pid, number)
+        worker.join(timeout=20)
+        ended = worker.exitcode
+        worker.kill()
+    assert ended == -number
+    assert not signals.received

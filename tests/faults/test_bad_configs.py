@@ -11,11 +11,11 @@ IGNORED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 CONTENT = {
     "MODEL": {
         "META_ARCHITECTURE": "SRSemanticSegmentor",
-        "BACKBONE": {"NAME": "build_dfnet_backbone", "FREEZE_AT": 0},
+        "BACKBONE": {"NAME": "build_dfnet_context_backbone", "FREEZE_AT": 0},
         "PIXEL_MEAN": [103.5, 116.3, 123.7],
-        "CONTEXT": {"NAME": "sr", "NUM_NODES": 16, "STAGES": ["res3", "res4"]},
+        "CONTEXT": {"NAME": "sr", "NUM_NODES": 16, "STAGES": ["stage3", "stage4"]},
         "SEM_SEG_HEAD": {"IN_FEATURES": ["stage4"]},
-        "MASK_ON": True,
+        "MASK_ON": False,
         "DEVICE": "cpu",
         "WEIGHTS": "model.pth",
     },

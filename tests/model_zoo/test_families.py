@@ -12,6 +12,7 @@ import torch
 from config_nodes import flatten
 from detectron2.config import CfgNode
 from detectron2.engine.hooks import IterationTimer
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from fvcore.common.timer import Timer
 from srnet import get_cfg
 from srnet.data import build_mapper
@@ -259,7 +260,10 @@ def test_the_configs_of_the_zoo_have_no_option_that_waits(name, caplog):
             "MODEL.RESNETS.WIDTH_PER_GROUP is 8, and a ResNet of basic blocks ignores it",
         ),
         (
-            ("MODEL.BACKBONE.NAME", "build_timm_fpn_backbone", "MODEL.CONTEXT.NAME", "sr"),
+            (
+                *("MODEL.BACKBONE.NAME", "build_timm_fpn_backbone", "MODEL.TIMM.NAME", "resnet10t"),
+                *("MODEL.CONTEXT.NAME", "sr"),
+            ),
             "name stages in MODEL.CONTEXT.STAGES",
         ),
     ],
@@ -291,7 +295,9 @@ def test_a_printed_config_is_read_again(tmp_path):
     assert get_cfg(tmp_path / "mine.yaml").MODEL.CONTEXT == cfg.MODEL.CONTEXT
 
 
-def test_a_users_own_components_may_read_any_key():
+def test_a_users_own_components_may_read_any_key(monkeypatch):
+    monkeypatch.setitem(META_ARCH_REGISTRY._obj_map, "MyDetector", object)
+    monkeypatch.setitem(BACKBONE_REGISTRY._obj_map, "build_my_backbone", object)
     own = ["MODEL.META_ARCHITECTURE", "MyDetector", "MODEL.BACKBONE.NAME", "build_my_backbone"]
     cfg = get_cfg(opts=[*own, "MODEL.SEM_SEG_HEAD.CONVS_DIM", 3, "MODEL.RESNETS.DEPTH", 101])
     assert cfg.MODEL.RESNETS.DEPTH == 101

@@ -56,13 +56,20 @@ class StopSignals(contextlib.AbstractContextManager):
         self._received_at = 0.0
         self._interruptible = False
         self._before: dict[int, Callable | int | None] = {}
-        self._pid = os.getpid()
+        self._mask: set[signal.Signals] | None = None
 
     def __enter__(self) -> "StopSignals":
-        self._pid = os.getpid()
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
                 self._before[number] = signal.signal(number, self._receive)
+            # A process that is forked, such as a worker of an evaluator's pool, gets the handlers of
+            # before; with these ones it would not end when the pool does. The signals are blocked
+            # meanwhile: Python forgets those that come between.
+            os.register_at_fork(
+                before=self._block,
+                after_in_parent=self._unblock,
+                after_in_child=self._leave_in_child,
+            )
         return self
 
     def __exit__(
@@ -71,9 +78,25 @@ class StopSignals(contextlib.AbstractContextManager):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before.clear()
+
+    def _block(self) -> None:
+        if self._before:
+            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+    def _unblock(self) -> None:
+        if self._mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            self._mask = None
+
+    def _leave_in_child(self) -> None:
+        self._restore()
+        self._unblock()
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -96,8 +119,6 @@ class StopSignals(contextlib.AbstractContextManager):
             self._interruptible = False
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._pid:
-            return  # a worker of a data loader inherits this handler
         now = time.monotonic()
         if self.received:
             if now - self._received_at >= SAME_REQUEST_SECONDS:
