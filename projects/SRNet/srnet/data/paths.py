@@ -42,7 +42,7 @@ def check_inside_image_root(
     """Refuse images outside the image folder that their dataset is registered with.
 
     In COCO's format the annotations name the images, and an absolute name or one with ".." reads
-    any file. A dataset without an image folder in its metadata passes: it lists folders itself.
+    any file. Other datasets list their folders themselves, so they pass.
 
     Args:
         records: dicts with "file_name".
@@ -52,8 +52,10 @@ def check_inside_image_root(
     Raises:
         ValueError: the first image outside; the message says how to allow it.
     """
-    root = MetadataCatalog.get(dataset_name).get("image_root")
-    if allow_outside or root is None:
+    metadata = MetadataCatalog.get(dataset_name)
+    root = metadata.get("image_root")
+    from_annotations = metadata.get("json_file") or metadata.get("panoptic_json")
+    if allow_outside or root is None or not from_annotations:
         return
     folder = os.path.join(os.path.abspath(root), "")
     for record in records:

@@ -56,13 +56,13 @@ class StopSignals(contextlib.AbstractContextManager):
         self._received_at = 0.0
         self._interruptible = False
         self._before: dict[int, Callable | int | None] = {}
-        self._mask: set[signal.Signals] | None = None
+        self._mask: set[int | signal.Signals] | None = None
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
                 self._before[number] = signal.signal(number, self._receive)
-            # A process that is forked, such as a worker of an evaluator's pool, gets the handlers of
+            # A forked process, such as a worker of an evaluator's pool, gets the handlers of
             # before; with these ones it would not end when the pool does. The signals are blocked
             # meanwhile: Python forgets those that come between.
             os.register_at_fork(
