@@ -257,3 +257,13 @@ def test_a_forked_worker_ends_as_without_the_training(number):
         worker.kill()
     assert ended == -number
     assert not signals.received
+
+
+def test_forks_of_a_second_training_leave_the_signals_unblocked():
+    signals = StopSignals()
+    for _ in range(2):
+        with signals:
+            worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(0,))
+            worker.start()
+            worker.join()
+            assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(STOP_SIGNALS)

@@ -57,6 +57,7 @@ class StopSignals(contextlib.AbstractContextManager):
         self._interruptible = False
         self._before: dict[int, Callable | int | None] = {}
         self._mask: set[int | signal.Signals] | None = None
+        self._watches_forks = False
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
@@ -65,11 +66,13 @@ class StopSignals(contextlib.AbstractContextManager):
             # A forked process, such as a worker of an evaluator's pool, gets the handlers of
             # before; with these ones it would not end when the pool does. The signals are blocked
             # meanwhile: Python forgets those that come between.
-            os.register_at_fork(
-                before=self._block,
-                after_in_parent=self._unblock,
-                after_in_child=self._leave_in_child,
-            )
+            if not self._watches_forks:
+                os.register_at_fork(
+                    before=self._block,
+                    after_in_parent=self._unblock,
+                    after_in_child=self._leave_in_child,
+                )
+                self._watches_forks = True  # Python cannot take it back
         return self
 
     def __exit__(
