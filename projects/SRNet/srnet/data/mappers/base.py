@@ -3,8 +3,9 @@
 import logging
 
 import numpy as np
+from detectron2.data import detection_utils
 
-from ..read import UnreadableImageError, check_label_size, read_label
+from ..read import UnreadableImageError, check_label_size, read_image, read_label
 
 
 class ImageMapper:
@@ -46,41 +47,44 @@ class ImageMapper:
             return None
 
 
-def take_label(
+def read_checked(
     dataset_dict: dict,
-    image: np.ndarray,
+    image_format: str,
     *,
     is_train: bool,
     num_classes: int | None,
     ignore_value: int,
-) -> np.ndarray | None:
-    """Take the semantic label out of an image's record.
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read the image of a record and its semantic label, and check that they fit.
 
     Args:
         dataset_dict: has "file_name" and perhaps "sem_seg_file_name", which is removed.
-        image: (H, W, C), as read.
+        image_format: as in :func:`srnet.data.read.read_image`.
         is_train: read the label; otherwise only its size is checked, before the image is predicted.
         num_classes: as in :func:`srnet.data.read.read_label`.
         ignore_value: likewise.
 
     Returns:
-        (H, W) of a type that Detectron2's transforms take, or None.
+        The image (H, W, C), and the label (H, W) of a type that Detectron2's transforms take, or
+        None.
 
     Raises:
-        UnreadableImageError: the label does not decode.
-        ValueError: it differs in size from the image, has colours instead of indices, or a label
-            out of the range.
+        UnreadableImageError: the image or the label does not decode.
+        ValueError: the label differs in size from the image, has colours instead of indices, or an
+            index out of the range.
     """
+    image = read_image(dataset_dict["file_name"], image_format)
+    detection_utils.check_image_size(dataset_dict, image)
     path = dataset_dict.pop("sem_seg_file_name", None)
     if path is None:
-        return None
+        return image, None
     size = image.shape[:2]
     if not is_train:
         check_label_size(dataset_dict["file_name"], size, path)
-        return None
+        return image, None
     label = read_label(path, num_classes, ignore_value)
     check_label_size(dataset_dict["file_name"], size, path, label.shape)
     # Detectron2 resizes uint8 with Pillow and everything else with PyTorch, which takes no
     # integers; float32 holds any class index exactly.
     largest = max(label.max() if num_classes is None else num_classes, ignore_value)
-    return label.astype(np.uint8 if largest <= 255 else np.float32)
+    return image, label.astype(np.uint8 if largest <= 255 else np.float32)

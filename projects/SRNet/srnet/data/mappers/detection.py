@@ -9,8 +9,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 
-from ..read import read_image
-from .base import ImageMapper, take_label
+from .base import ImageMapper, read_checked
 
 
 class DetectionMapper(ImageMapper, DatasetMapper):
@@ -52,11 +51,9 @@ class DetectionMapper(ImageMapper, DatasetMapper):
     def map(self, dataset_dict: dict) -> dict:
         """Read, check and augment one image of a dataset."""
         dataset_dict = copy.deepcopy(dataset_dict)
-        image = read_image(dataset_dict["file_name"], self.image_format)
-        detection_utils.check_image_size(dataset_dict, image)
-        label = take_label(
+        image, label = read_checked(
             dataset_dict,
-            image,
+            self.image_format,
             is_train=self.is_train,
             num_classes=self.num_classes,
             ignore_value=self.ignore_value,

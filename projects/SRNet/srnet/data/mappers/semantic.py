@@ -5,14 +5,12 @@ import copy
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
 from srnet.ranges import check_keys
 
-from ..read import read_image
 from ..transforms import PadToSize
-from .base import ImageMapper, take_label
+from .base import ImageMapper, read_checked
 
 
 def build_semantic_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
@@ -101,11 +99,9 @@ class SemanticSegmentationMapper(ImageMapper):
     def map(self, dataset_dict: dict) -> dict:
         """Read, check and augment one image of a dataset."""
         dataset_dict = copy.copy(dataset_dict)
-        image = read_image(dataset_dict["file_name"], self.image_format)
-        detection_utils.check_image_size(dataset_dict, image)
-        label = take_label(
+        image, label = read_checked(
             dataset_dict,
-            image,
+            self.image_format,
             is_train=self.is_train,
             num_classes=self.num_classes,
             ignore_value=self.ignore_value,
