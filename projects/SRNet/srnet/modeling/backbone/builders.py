@@ -4,14 +4,13 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import ResNet, build_resnet_backbone
-from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.projects.deeplab import build_resnet_deeplab_backbone
 
 from ..build import fit_to_device
 from ..context import context_builder, fold_choice
 from .deform_conv import available_deform_conv
 from .dfnet import DFNet, build_dfnet_backbone
-from .fpn import ContextFPN
+from .fpn import ContextFPN, fpn_arguments
 from .insert import insert_context
 
 
@@ -70,11 +69,7 @@ def build_resnet_context_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> C
     """Build Detectron2's `build_resnet_fpn_backbone` with the modules of `MODEL.CONTEXT`."""
     fpn = ContextFPN(
         bottom_up=build_resnet_context_backbone(cfg, input_shape),
-        in_features=cfg.MODEL.FPN.IN_FEATURES,
-        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
-        norm=cfg.MODEL.FPN.NORM,
-        top_block=LastLevelMaxPool(),
-        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+        **fpn_arguments(cfg),
         fold=fold_choice(cfg.MODEL.CONTEXT),
     )
     return fit_to_device(cfg, fpn)

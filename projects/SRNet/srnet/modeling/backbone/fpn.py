@@ -3,7 +3,9 @@
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.modeling.backbone import FPN, ResNet
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from torch import nn
 
 from srnet.layers.plain import is_plain
@@ -89,3 +91,15 @@ class ContextFPN(FPN):
             x = block(x)
         features[name] = last.before_context(x)
         return features, last.context
+
+
+def fpn_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """What Detectron2's `build_resnet_fpn_backbone` gives an FPN beside its `bottom_up`."""
+    node = cfg.MODEL.FPN
+    return {
+        "in_features": node.IN_FEATURES,
+        "out_channels": node.OUT_CHANNELS,
+        "norm": node.NORM,
+        "top_block": LastLevelMaxPool(),
+        "fuse_type": node.FUSE_TYPE,
+    }

@@ -11,13 +11,14 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
-from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
+from detectron2.modeling.backbone import FPN
 from torch import nn
 
 from srnet.extras import require_extra
 
 from ..build import fit_to_device
 from ..context import context_builder, context_channels
+from .fpn import fpn_arguments
 
 if TYPE_CHECKING:
     from timm.models import FeatureInfo
@@ -183,12 +184,5 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
 @BACKBONE_REGISTRY.register()
 def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Build Detectron2's FPN on :func:`build_timm_backbone`."""
-    fpn = FPN(
-        bottom_up=build_timm_backbone(cfg, input_shape),
-        in_features=cfg.MODEL.FPN.IN_FEATURES,
-        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
-        norm=cfg.MODEL.FPN.NORM,
-        top_block=LastLevelMaxPool(),
-        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
-    )
+    fpn = FPN(bottom_up=build_timm_backbone(cfg, input_shape), **fpn_arguments(cfg))
     return fit_to_device(cfg, fpn)
