@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import srnet
+from hypothesis import strategies as st
 from srnet.cli.errors import explain
 
 SECONDS = 30  # after which a run counts as hanging
@@ -198,3 +199,17 @@ def file_changes(content: bytes) -> dict[str, bytes]:
         "a text": b"see the other folder\n",
         "twice": content * 2,
     }
+
+
+@st.composite
+def two_changes(draw, content):
+    """What `content` makes with two changes anywhere, and their name."""
+    made, names = content(), []
+    for _ in range(2):
+        path = draw(st.sampled_from(list(places(made))))
+        change = draw(st.sampled_from(sorted(CHANGES)))
+        other = changed(made, path, change)
+        if other is not None:
+            made = other
+            names.append(f"{place_name(path)} {change}")
+    return " and ".join(names), made

@@ -13,20 +13,16 @@ import numpy as np
 import pytest
 import torch
 from bad_inputs import (
-    CHANGES,
     Error,
     all_changes,
     attempt,
-    changed,
     file_changes,
-    place_name,
-    places,
+    two_changes,
 )
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json, register_coco_instances
 from detectron2.structures import Boxes, Instances
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as mask_api
 from srnet import get_cfg
@@ -225,24 +221,10 @@ def test_one_change(folder, tried, name):
     folder.check(CHANGED[name])
 
 
-@st.composite
-def two_changes(draw):
-    """A file with two changes anywhere, and their name."""
-    made, names = content(), []
-    for _ in range(2):
-        path = draw(st.sampled_from(list(places(made))))
-        change = draw(st.sampled_from(sorted(CHANGES)))
-        other = changed(made, path, change)
-        if other is not None:
-            made = other
-            names.append(f"{place_name(path)} {change}")
-    return " and ".join(names), made
-
-
 @settings(
     max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
 )
-@given(two_changes())
+@given(two_changes(content))
 def test_two_changes(folder, tried, change):
     name, made = change
     tried(f"COCO: {name}")

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 from bad_inputs import CHANGES, Error, attempt, changed, file_changes, place_name, places
+from config_nodes import flatten
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from srnet import get_cfg
@@ -41,15 +42,6 @@ def read(folder, content, *opts):
     return attempt(lambda: get_cfg(path, opts), folder, str(path), *keys)
 
 
-def leaves(content, prefix=""):
-    """The dotted keys of values, with the values."""
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def value_of(cfg, key):
     for part in key.split("."):
         cfg = cfg[part]
@@ -61,7 +53,7 @@ def check(found, content):
     if isinstance(found, Error):
         return
     default = get_cfg()
-    for key, value in leaves(content):
+    for key, value in flatten(content):
         got, start = value_of(found, key), value_of(default, key)
         assert type(got) is type(start), key
         plain = list(got) if isinstance(got, tuple) else got
@@ -92,7 +84,7 @@ def test_one_change(folder, tried, start):
         check(read(folder, CHANGED[name]), CHANGED[name])
 
 
-@pytest.mark.parametrize("key", [key for key, _ in leaves(CONTENT)])
+@pytest.mark.parametrize("key", [key for key, _ in flatten(CONTENT)])
 def test_keys_that_are_not_there(folder, tried, key):
     *above, name = key.split(".")
     kinds = {"a letter less": name[:-1], "small letters": name.lower(), "a space": f"{name} "}
@@ -137,7 +129,7 @@ def test_text_that_is_cut_or_flipped(folder, tried, data):
     max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
 )
 @given(
-    st.sampled_from([key for key, _ in leaves(CONTENT)]),
+    st.sampled_from([key for key, _ in flatten(CONTENT)]),
     st.text(st.characters(codec="utf-8"), max_size=12)
     | st.sampled_from(["((", "{'a': 1}", "1e999"]),
 )

@@ -11,19 +11,15 @@ import os
 import numpy as np
 import pytest
 from bad_inputs import (
-    CHANGES,
     Error,
     all_changes,
     attempt,
-    changed,
     file_changes,
-    place_name,
-    places,
+    two_changes,
 )
 from coco_trees import Truth
 from detectron2.data import DatasetCatalog
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from panopticapi.utils import id2rgb
 from PIL import Image
 from srnet import get_cfg
@@ -159,24 +155,10 @@ def test_what_is_not_needed_may_be_missing(folder, tried, key):
     assert folder.use(made)["panoptic_seg"]["PQ"] == pytest.approx(100)
 
 
-@st.composite
-def two_changes(draw):
-    """A file with two changes anywhere, and their name."""
-    made, names = content(), []
-    for _ in range(2):
-        path = draw(st.sampled_from(list(places(made))))
-        change = draw(st.sampled_from(sorted(CHANGES)))
-        other = changed(made, path, change)
-        if other is not None:
-            made = other
-            names.append(f"{place_name(path)} {change}")
-    return " and ".join(names), made
-
-
 @settings(
     max_examples=40, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
 )
-@given(two_changes())
+@given(two_changes(content))
 def test_two_changes(folder, tried, change):
     name, made = change
     tried(f"panoptic: {name}")
