@@ -11,7 +11,7 @@ from fvcore.nn import FlopCountAnalysis
 from srnet import layers
 from srnet.layers import NonLocal, SqueezeReasoning, context_conv
 from srnet.layers.folding import Cost, reconstruction_costs, total
-from srnet.layers.squeeze_reasoning import second_moments
+from srnet.layers.squeeze_autograd import second_moments
 from srnet.modeling.context import ContextConv
 from torch import nn
 

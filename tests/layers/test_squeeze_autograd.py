@@ -7,6 +7,7 @@ import torch
 from srnet.analysis.memory import activation_bytes
 from srnet.layers import SqueezeExcitation, SqueezeReasoning
 from srnet.layers.precision import mean_over_positions, narrow_like
+from srnet.layers.squeeze_autograd import takes_dense
 from torch import nn
 
 each_squeeze = pytest.mark.parametrize("squeeze", ["gap", "ghp"])
@@ -45,7 +46,7 @@ def assert_same(results, expected, **tolerance):
 
 @each_squeeze
 @pytest.mark.parametrize("norm", [None, nn.LayerNorm])
-@pytest.mark.parametrize("shape", [(2, 24, 5, 7), (1, 24, 1, 1), (3, 24, 1, 9)])
+@pytest.mark.parametrize("shape", [(2, 24, 5, 7), (1, 24, 1, 1), (3, 24, 1, 9), (2, 24, 12, 14)])
 def test_gradients_are_autograds(squeeze, norm, shape):
     module = trained(squeeze, norm=norm).double()
     x = torch.randn(shape, dtype=torch.double)
@@ -53,28 +54,30 @@ def test_gradients_are_autograds(squeeze, norm, shape):
 
 
 @each_squeeze
-def test_gradients_are_the_finite_differences(squeeze):
+@pytest.mark.parametrize("size", [(2, 3), (5, 12)])
+def test_gradients_are_the_finite_differences(squeeze, size):
     module = trained(squeeze, channels=8).double()
     names, parameters = zip(*module.named_parameters(), strict=True)
 
     def run(x, *values):
         return torch.func.functional_call(module, dict(zip(names, values, strict=True)), (x,))
 
-    x = torch.randn(2, 8, 2, 3, dtype=torch.double, requires_grad=True)
+    x = torch.randn(2, 8, *size, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(run, (x, *parameters))
 
 
 @each_squeeze
 @pytest.mark.parametrize("frozen", ["", "conv_b", "conv_c", "conv_r", "conv_b conv_c", "reasoning"])
 @pytest.mark.parametrize("input_needs", [True, False])
-def test_what_is_frozen_gets_no_gradient(squeeze, frozen, input_needs):
+@pytest.mark.parametrize("size", [(3, 5), (12, 14)])
+def test_what_is_frozen_gets_no_gradient(squeeze, frozen, input_needs, size):
     results = []
     for run in (lambda m, x: m(x), plain):
         module = trained(squeeze).double()
         for name in frozen.split():
             if getattr(module, name) is not None:
                 getattr(module, name).requires_grad_(False)
-        x = torch.randn(2, 24, 3, 5, dtype=torch.double, requires_grad=input_needs)
+        x = torch.randn(2, 24, *size, dtype=torch.double, requires_grad=input_needs)
         run(module, x).square().sum().backward()
         results.append({name: p.grad for name, p in module.named_parameters()} | {"x": x.grad})
     assert {n for n, g in results[0].items() if g is None} == {
@@ -110,9 +113,10 @@ def test_autocast(squeeze, dtype, half_input):
 
 
 @each_squeeze
-def test_channels_last(squeeze):
+@pytest.mark.parametrize("size", [(5, 7), (12, 14)])
+def test_channels_last(squeeze, size):
     module = trained(squeeze)
-    x = torch.randn(2, 24, 5, 7)
+    x = torch.randn(2, 24, *size)
     expected = gradients(module, module, x)
     module = module.to(memory_format=torch.channels_last)
     results = gradients(module, module, x.to(memory_format=torch.channels_last))
@@ -165,25 +169,32 @@ def second_order(run, module, x):
 
 @each_squeeze
 @each_reasoning
-def test_second_derivatives_are_autograds(squeeze, reasoning):
+@pytest.mark.parametrize("size", [(3, 5), (12, 14)])
+def test_second_derivatives_are_autograds(squeeze, reasoning, size):
     module = trained(squeeze, reasoning=reasoning).double()
-    x = torch.randn(2, 24, 3, 5, dtype=torch.double)
+    x = torch.randn(2, 24, *size, dtype=torch.double)
     results = second_order(module, module, x)
     expected = second_order(lambda x: plain(module, x), module, x)
     for result, one in zip(results, expected, strict=True):
         assert (result - one).norm() <= 1e-12 * one.norm()
 
 
+# The low rank form of the training step, and the dense one.
+each_form = pytest.mark.parametrize("size", [(2, 3), (5, 12)])
+
+
 @each_squeeze
 @each_reasoning
-def test_second_derivatives_are_the_finite_differences(squeeze, reasoning):
+@each_form
+def test_second_derivatives_are_the_finite_differences(squeeze, reasoning, size):
     module = trained(squeeze, channels=8, reasoning=reasoning).double()
     names, parameters = zip(*module.named_parameters(), strict=True)
 
     def run(x, *values):
         return torch.func.functional_call(module, dict(zip(names, values, strict=True)), (x,))
 
-    x = torch.randn(2, 8, 2, 3, dtype=torch.double, requires_grad=True)
+    x = torch.randn(2, 8, *size, dtype=torch.double, requires_grad=True)
+    assert takes_dense(x, 4, is_ghp=squeeze == "ghp") == (size == (5, 12))
     assert torch.autograd.gradgradcheck(run, (x, *parameters), fast_mode=True)
 
 
@@ -218,10 +229,11 @@ def test_a_third_derivative(squeeze):
 
 @pytest.mark.parametrize(("squeeze", "paper"), [("gap", 82.31), ("ghp", 110.75)])
 def test_memory_is_below_the_papers(squeeze, paper):
-    """Table IV, in MB: a map of 512 channels is 18.87, and SE has 18.88."""
+    """Table IV, in MB: a map of 512 channels is 18.87. GHP keeps the second moments besides."""
     x = torch.randn(1, 512, 96, 96)
     megabytes = activation_bytes(SqueezeReasoning(512, squeeze=squeeze), x) / 1e6
-    assert x.nbytes / 1e6 <= megabytes < 18.88 < paper
+    moments = 512 * 512 * 4 / 1e6 if squeeze == "ghp" else 0
+    assert x.nbytes / 1e6 <= megabytes < 18.88 + moments < paper
     plain_module = trained(squeeze, channels=512)
     plain_module.forward = lambda x: plain(plain_module, x)
     assert activation_bytes(plain_module, x) / 1e6 > (28 if squeeze == "gap" else 46)

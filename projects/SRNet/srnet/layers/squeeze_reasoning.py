@@ -12,7 +12,16 @@ from torch import nn
 from .node_reasoning import REASONINGS, GraphReasoning
 from .plain import is_plain_pointwise, is_plain_tensor, is_transformed
 from .precision import mean_over_positions, narrow_like, no_autocast, widen
-from .squeeze_autograd import Reconstruct, Squeeze, cast_for_autocast, keeps_graph
+from .squeeze_autograd import (
+    Reconstruct,
+    ReconstructDense,
+    Squeeze,
+    SqueezeDense,
+    cast_for_autocast,
+    keeps_graph,
+    second_moments,
+    takes_dense,
+)
 
 SQUEEZES = ("gap", "ghp")
 
@@ -30,7 +39,7 @@ class SqueezeReasoning(nn.Module):
     its predictions until it is trained.
 
     Training keeps no map for the backward pass but ``x`` and ``y`` (see `squeeze_autograd.py`):
-    18.88 MB at 512 channels and 96 x 96, where the paper has 110.75 MB (Table IV).
+    19.93 MB at 512 channels and 96 x 96, where the paper has 110.75 MB (Table IV).
 
     Args:
         channels: C, the channels of the map.
@@ -148,9 +157,29 @@ class SqueezeReasoning(nn.Module):
             conv.weight for conv in (self.conv_b, self.conv_r, self.conv_c) if conv is not None
         ]
         narrow, weight_b, weight_r, *rest = cast_for_autocast(x, *weights)
-        vector, b = Squeeze.apply(narrow, weight_b, rest[0] if rest else None)
+        if takes_dense(narrow, self.conv_b.out_channels, is_ghp=bool(rest)):
+            return self._forward_dense(narrow, weight_b, weight_r, *rest)
+        weight_c = rest[0] if rest else None
+        vector, b, both = Squeeze.apply(narrow, weight_b, weight_c)
         scales = self.reason(narrow_like(vector, x)).to(b.dtype)
-        return Reconstruct.apply(b, scales, weight_r, narrow, weight_b) + x
+        return Reconstruct.apply(b, both, scales, weight_r, narrow, weight_b, weight_c) + x
+
+    def _forward_dense(
+        self,
+        x: torch.Tensor,
+        weight_b: torch.Tensor,
+        weight_r: torch.Tensor,
+        weight_c: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The same by ``y = (I + W_R diag(g) W_b) x``, with no map of b or c."""
+        weight_b, weight_r = weight_b.flatten(1), weight_r.flatten(1)
+        if weight_c is None:
+            with no_autocast(x.device):
+                vector = F.linear(mean_over_positions(x), weight_b)
+        else:
+            vector, x = SqueezeDense.apply(x, weight_b, weight_c.flatten(1))
+        scales = self.reason(vector).to(x.dtype)
+        return ReconstructDense.apply(x, scales, weight_b, weight_r)
 
     def extra_repr(self) -> str:
         """Say what the submodules do not show."""
@@ -186,30 +215,6 @@ class SqueezeReasoningGate(nn.Module):
         vector = narrow_like(mean_over_positions(x), x)
         scales = self.reasoning(vector.unflatten(-1, (self.num_nodes, -1))).flatten(-2)
         return x * scales[..., None, None].to(x.dtype)
-
-
-def second_moments(x: torch.Tensor, *, blocks: int = 4) -> torch.Tensor:
-    """Means over the positions of the products of all pairs of channels.
-
-    The matrix is symmetric: a block of rows is multiplied with itself and those below it alone,
-    for 4 blocks 10 / 16 of the products.
-
-    Args:
-        x: (N, C, H, W).
-        blocks: of rows.
-
-    Returns:
-        (N, C, C).
-    """
-    rows = x.flatten(2)
-    step = -(-rows.shape[1] // blocks)
-    parts: list[torch.Tensor] = []
-    for first in range(0, rows.shape[1], step):
-        products = rows[:, first : first + step] @ rows[:, first:].transpose(1, 2)
-        # Left of the diagonal block: what the blocks above computed, mirrored.
-        left = [part[:, :, first : first + step].transpose(1, 2) for part in parts]
-        parts.append(torch.cat([*left, products], dim=2))
-    return torch.cat(parts, dim=1) / rows.shape[2]
 
 
 def _check_nodes(num_nodes: int, channels: int, what: str) -> None:
