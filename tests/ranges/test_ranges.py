@@ -25,7 +25,7 @@ BAD = [
     (CAMVID, "MODEL.CONTEXT.NAME", "srr", "'' or the name .*sr_gate"),
     (CAMVID, "MODEL.CONTEXT.GATE", "gate", "'' or the name .*sr_gate"),
     (CAMVID, "MODEL.CONTEXT.STAGES", ["res6"], "res2, res3"),
-    (CAMVID, "MODEL.CONTEXT.BLOCKS", [0.5], "whole numbers"),
+    (CAMVID, "MODEL.CONTEXT.BLOCKS", [0.5], "indices of blocks"),
     (CAMVID, "MODEL.CONTEXT.POSITION", "before", "output, residual"),
     (CAMVID, "MODEL.CONTEXT.REDUCTION", 0, "1 or more"),
     (CAMVID, "MODEL.CONTEXT.NUM_NODES", -16, "1 or more"),

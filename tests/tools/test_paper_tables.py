@@ -49,6 +49,13 @@ def test_costs_of_table_iv(tables, label):
         assert abs(flops - giga) <= 0.01 * giga + 0.005 * (giga > 1)
 
 
+@pytest.mark.parametrize(
+    ("config", "millions"), [("pspnet_R_50", 23.07), ("deeplabv3_R_50", 15.54)]
+)
+def test_the_heads_of_table_iv_have_its_parameters(tables, config, millions):
+    assert tables.count_parameters(tables.head_context(config)) == pytest.approx(millions, abs=6e-3)
+
+
 def test_a_row_holds_ours_the_papers_and_the_difference(tables):
     module, x = torch.nn.Conv2d(3, 4, 1, bias=False), torch.zeros(1, 3, 5, 5)
     row = tables.cost_row("conv", module, x, (1e-9 * 200, 1e-6 * 12, 1e-6 * 800))

@@ -27,7 +27,7 @@ def add_srnet_config(cfg: CfgNode) -> None:
     # build_dfnet_context_backbone: "res2" to "res5"; DFNet: "stage2" to "stage4".
     cfg.MODEL.CONTEXT.STAGES = []
     # The indices of the blocks with the module in each of the STAGES: [] for all, [-1] for the
-    # last.
+    # last. A list of lists has one for each of the STAGES: [[-2, -1], []].
     cfg.MODEL.CONTEXT.BLOCKS = []
     # Where in a block: "output", on what leaves it, or "residual", on the residual branch before
     # the sum.
@@ -51,6 +51,8 @@ def add_srnet_config(cfg: CfgNode) -> None:
     # At inference the convolution after sr takes over its reconstruction, which changes results by
     # rounding: "auto" where that is cheaper for the size of the map, "always" or "never".
     cfg.MODEL.CONTEXT.FOLD = "auto"
+    # The kernel of psp's last convolution: 1 as in DF-Seg, 3 as in PSPNet.
+    cfg.MODEL.CONTEXT.PSP_KERNEL = 1
     # Dilations of aspp: DeepLabV3's for output stride 8, twice those of MODEL.SEM_SEG_HEAD.
     cfg.MODEL.CONTEXT.ASPP_DILATIONS = [12, 24, 36]
 

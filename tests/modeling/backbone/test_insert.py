@@ -124,6 +124,18 @@ def test_several_stages_and_the_fpn():
         torch.testing.assert_close(features(twin)[name], value, rtol=0, atol=0)
 
 
+def test_blocks_of_each_stage():
+    """MODEL.CONTEXT.BLOCKS as a list of lists; an empty one stands for all blocks."""
+    options = [*SR, "MODEL.CONTEXT.STAGES", ["res4", "res5"], "MODEL.CONTEXT.BLOCKS", [[1, -1], []]]
+    twin = build("build_resnet_context_backbone", *options)
+    places = {name for name, module in twin.named_modules() if name.endswith(".context")}
+    last = len(twin.res4) - 1
+    assert places == {
+        *("res4.1.context", f"res4.{last}.context"),
+        *("res5.0.context", "res5.1.context", "res5.2.context"),
+    }
+
+
 def test_the_deeplab_resnet():
     options = ["MODEL.RESNETS.RES4_DILATION", 2, "MODEL.RESNETS.RES5_DILATION", 4]
     options += ["MODEL.RESNETS.RES5_MULTI_GRID", [1, 2, 4]]
@@ -157,6 +169,7 @@ def test_a_copy_has_modules_of_its_own():
         (["MODEL.CONTEXT.STAGES", ["res6"]], "res2, res3, res4, res5"),
         (["MODEL.CONTEXT.BLOCKS", [3]], "res5 has 3 blocks"),
         (["MODEL.CONTEXT.BLOCKS", [-4]], "between -3 and 2"),
+        (["MODEL.CONTEXT.BLOCKS", [[0], [1]]], "a list for each of"),
         (["MODEL.CONTEXT.POSITION", "before"], "output, residual"),
         (["MODEL.CONTEXT.NAME", "psp"], "changes the number of channels"),
         (["MODEL.CONTEXT.NAME", "srr"], "NAME='srr' must be .*sr_gate"),

@@ -212,8 +212,12 @@ def glore(context: CfgNode, channels: int, norm: str) -> nn.Module:
 
 @CONTEXT_REGISTRY.register()
 def psp(context: CfgNode, channels: int, norm: str) -> nn.Module:
-    """Pyramid pooling, down to a quarter of the channels."""
-    return PyramidPooling(channels, norm=norm_layer(norm))
+    """Pyramid pooling, down to a quarter of the channels.
+
+    On 2048 channels and with a kernel of 3 it has Table IV's 23.07 M parameters.
+    """
+    RANGES["MODEL.CONTEXT.PSP_KERNEL"].check("MODEL.CONTEXT.PSP_KERNEL", context.PSP_KERNEL)
+    return PyramidPooling(channels, kernel_size=context.PSP_KERNEL, norm=norm_layer(norm))
 
 
 @CONTEXT_REGISTRY.register()

@@ -50,6 +50,14 @@ def _format_holds(value: Any, cfg: CfgNode | None) -> bool:
     return one_of("RGB", "BGR", "L", "HSV", "YCbCr", "YUV-BT.601").holds(value, cfg)
 
 
+def _blocks_hold(value: Any, cfg: CfgNode | None) -> bool:
+    indices = each(number(whole=True))
+    if indices.holds(value, cfg):
+        return True
+    lists = each(Range("", indices.holds)).holds(value, cfg)
+    return lists and (cfg is None or len(value) == len(cfg.MODEL.CONTEXT.STAGES))
+
+
 def _crop_holds(value: Any, cfg: CfgNode | None) -> bool:
     if cfg is None or not cfg.INPUT.CROP.ENABLED:
         return True
@@ -145,10 +153,13 @@ RANGES: dict[str, Range] = {
     "MODEL.CONTEXT.STAGES": each(
         one_of("res2", "res3", "res4", "res5", "stage2", "stage3", "stage4")
     ),
-    "MODEL.CONTEXT.BLOCKS": each(number(whole=True)),
+    "MODEL.CONTEXT.BLOCKS": Range(
+        "indices of blocks, or a list of them for each of MODEL.CONTEXT.STAGES", _blocks_hold
+    ),
     "MODEL.CONTEXT.POSITION": one_of("output", "residual"),
     "MODEL.CONTEXT.REDUCTION": POSITIVE,
     "MODEL.CONTEXT.NUM_NODES": POSITIVE,
+    "MODEL.CONTEXT.PSP_KERNEL": Range("1 or 3", lambda value, cfg: value in (1, 3)),
     "MODEL.CONTEXT.SQUEEZE": one_of(*SQUEEZES),
     "MODEL.CONTEXT.REASONING": one_of(*REASONINGS),
     "MODEL.CONTEXT.NORM": one_of("", "LN"),

@@ -1,4 +1,4 @@
-"""Pyramid pooling of PSPNet (Zhao et al., CVPR 2017), the context of the DF-Seg baseline."""
+"""Pyramid pooling of PSPNet (Zhao et al., CVPR 2017), also the context of the DF-Seg baseline."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,7 +15,8 @@ class PyramidPooling(nn.Module):
         out_channels: channels of each projected grid and of the result; a quarter of C as in DF-Seg
             by default.
         bins: the sides of the square grids.
-        norm: makes the norm after each 1x1 convolution from its channels.
+        kernel_size: of the convolution that fuses them: 1 in DF-Seg, 3 in PSPNet.
+        norm: makes the norm after each convolution from its channels.
 
     Shape:
         (N, C, H, W) -> (N, out_channels, H, W)
@@ -27,6 +28,7 @@ class PyramidPooling(nn.Module):
         out_channels: int | None = None,
         *,
         bins: Sequence[int] = (1, 2, 3, 6),
+        kernel_size: int = 1,
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     ):
         super().__init__()
@@ -42,7 +44,11 @@ class PyramidPooling(nn.Module):
         )
         self.fuse = nn.Sequential(
             nn.Conv2d(
-                channels + len(self.bins) * self.out_channels, self.out_channels, 1, bias=False
+                channels + len(self.bins) * self.out_channels,
+                self.out_channels,
+                kernel_size,
+                padding=kernel_size // 2,
+                bias=False,
             ),
             norm(self.out_channels),
             nn.ReLU(),

@@ -27,7 +27,7 @@ def insert_context(
     build: Callable[[int], nn.Module],
     *,
     stages: Sequence[str] = ("res5",),
-    blocks: Sequence[int] = (),
+    blocks: Sequence[int] | Sequence[Sequence[int]] = (),
     position: str = "output",
 ) -> ResNet | DFNet:
     """Add a context module to residual blocks of a Detectron2 ResNet or a DFNet, in place.
@@ -41,7 +41,7 @@ def insert_context(
         build: makes a module (N, C, H, W) -> (N, C, H, W) from C.
         stages: names of stages, "res2" to "res5", or those of DFNet, "stage2" to "stage4".
         blocks: indices of blocks in each of the stages, negative ones counted from the last; empty
-            for all.
+            for all. Or such a list for each of the stages.
         position: "output", on the block's output after its last ReLU (section IV-D), as
             `BLOCK.context`; or "residual", on the residual branch before the sum, where SE stands,
             as `context` of its last convolution (DFNet: of `residual`).
@@ -61,11 +61,25 @@ def insert_context(
         )
     RANGES["MODEL.CONTEXT.POSITION"].check("MODEL.CONTEXT.POSITION", position)
     with torch.random.fork_rng(devices=[]):
-        for name in stages:
+        for name, chosen in _per_stage(stages, blocks):
             stage = getattr(backbone, name)
-            for index in _choose(len(stage), blocks, name):
+            for index in _choose(len(stage), chosen, name):
                 _insert(stage, index, build, position)
     return backbone
+
+
+def _per_stage(
+    stages: Sequence[str], blocks: Sequence[int] | Sequence[Sequence[int]]
+) -> list[tuple[str, Sequence[int]]]:
+    """The stages, each with the indices of its blocks."""
+    if all(isinstance(index, int) for index in blocks):
+        return [(name, cast("Sequence[int]", blocks)) for name in stages]
+    if len(blocks) != len(stages):
+        raise ValueError(
+            f"MODEL.CONTEXT.BLOCKS={list(blocks)} must have a list for each of "
+            f"MODEL.CONTEXT.STAGES={list(stages)}"
+        )
+    return list(zip(stages, cast("Sequence[Sequence[int]]", blocks), strict=True))
 
 
 def _insert(

@@ -1,4 +1,7 @@
-"""The FCN head of section III-D.1: the context module between two 3x3 convolutions."""
+"""The FCN head of section III-D.1: the context module between two 3x3 convolutions.
+
+And the heads of PSPNet and DeepLabV3, which are a context module on the feature itself.
+"""
 
 from typing import Any
 
@@ -19,15 +22,17 @@ from .blocks import conv_norm_relu, pixel_classifier
 class FCNHead(SemanticHead):
     """3x3 conv, context module, 3x3 conv, classifier; and an auxiliary head on an earlier feature.
 
-    With ``conv_dim=0`` only the classifier remains: the plain "dilated FCN" row of Table IV.
+    With ``conv_dim=0`` both convolutions go and the context module stands on the feature itself:
+    pyramid pooling makes PSPNet of that, ASPP DeepLabV3, as in these rows of Table IV, and without
+    a module it is the plain "dilated FCN" row.
 
     Args:
         input_shape: shapes of the backbone's features.
         in_feature: the feature the head works on.
         conv_dim: channels of both convolutions, 512 in the paper.
-        context: the context module between them, None for none.
+        context: the context module between them, or without them on the feature; None for none.
         context_out: channels that come out of the context module.
-        fold: whether inference folds SR into the second convolution; None where that is cheaper.
+        fold: whether inference folds SR into the convolution after it; None where that is cheaper.
         aux_in_feature: the feature of the auxiliary head, empty for no such head.
         norm: name of the norm, as Detectron2's `get_norm` takes it.
         arguments: those of :class:`SemanticHead`.
@@ -51,13 +56,15 @@ class FCNHead(SemanticHead):
         self.in_feature = in_feature
         self.aux_in_feature = aux_in_feature
         channels = input_shape[in_feature].channels
-        self.conv1 = self.context = self.conv2 = None
+        self.conv1 = self.conv2 = None
+        self.context = context
         self.context_conv = ContextConv(fold)
         if conv_dim:
             self.conv1 = conv_norm_relu(channels, conv_dim, 3, norm)
-            self.context = context
             self.conv2 = conv_norm_relu(context_out or conv_dim, conv_dim, 3, norm)
             channels = conv_dim
+        else:
+            channels = context_out or channels
         self.classifier = pixel_classifier(channels, self.num_classes)
         self.aux = None
         if aux_in_feature:
@@ -72,18 +79,15 @@ class FCNHead(SemanticHead):
         """Read `MODEL.SEM_SEG_HEAD` and `MODEL.CONTEXT`."""
         head = cfg.MODEL.SEM_SEG_HEAD
         check_keys(cfg, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
-        context = None
-        if head.CONVS_DIM:
-            context = build_context(cfg.MODEL.CONTEXT, head.CONVS_DIM, norm=head.NORM)
-        elif cfg.MODEL.CONTEXT.NAME:
-            raise ValueError("MODEL.CONTEXT stands between two convolutions: CONVS_DIM is 0")
+        channels = head.CONVS_DIM or input_shape[head.IN_FEATURES[0]].channels
+        context = build_context(cfg.MODEL.CONTEXT, channels, norm=head.NORM)
         return {
             "input_shape": input_shape,
             "in_feature": head.IN_FEATURES[0],
             "conv_dim": head.CONVS_DIM,
             "context": context,
             "fold": fold_choice(cfg.MODEL.CONTEXT),
-            "context_out": context_channels(context, head.CONVS_DIM),
+            "context_out": context_channels(context, channels),
             "aux_in_feature": head.AUX_IN_FEATURE,
             "norm": head.NORM,
             **cls.base_arguments(cfg),
@@ -92,9 +96,9 @@ class FCNHead(SemanticHead):
     def predict(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """Map features to logits (N, classes, h, w), at the stride of `in_feature`."""
         x = features[self.in_feature]
-        if self.conv1 is not None:
-            x = self.context_conv(self.conv1(x), self.context, self.conv2)
-        return self.classifier(x)
+        if self.conv1 is None:
+            return self.context_conv(x, self.context, self.classifier)
+        return self.classifier(self.context_conv(self.conv1(x), self.context, self.conv2))
 
     def predict_auxiliary(self, features: dict[str, torch.Tensor]) -> torch.Tensor | None:
         """Logits of the auxiliary head."""
