@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from detectron2.layers import NaiveSyncBatchNorm
+from detectron2.layers import NaiveSyncBatchNorm, ShapeSpec
 from fvcore.nn import FlopCountAnalysis
 from srnet import build_model, get_cfg
 from srnet.layers import PyramidPooling, SqueezeReasoning
-from srnet.modeling import DFNet
+from srnet.modeling import DFNet, FCNHead
 from srnet.modeling.backbone.dfnet import VARIANTS
 from srnet.modeling.build import replace_sync_batchnorm
 from torch import nn
@@ -161,3 +161,29 @@ def test_dfnet_names_an_unknown_feature_and_variant(build):
         DFNet(VARIANTS["v1"], out_features=["stage9"])
     with pytest.raises(ValueError, match=r"VARIANT='v3'.*v1, v2"):
         build("CamVid-SemanticSegmentation/dfnet_v1.yaml", "MODEL.DFNET.VARIANT", "v3")
+
+
+@pytest.mark.parametrize("convs_dim", [0, 16])
+def test_dropout_drops_channels_before_the_classifier_in_training_alone(convs_dim):
+    """`MODEL.SEM_SEG_HEAD.DROPOUT`: whole channels, the others scaled, as torch's Dropout2d."""
+    shapes = {"res5": ShapeSpec(channels=16, stride=8)}
+    head = FCNHead(
+        shapes,
+        in_feature="res5",
+        conv_dim=convs_dim,
+        dropout=0.5,
+        norm="",
+        num_classes=3,
+        ignore_value=255,
+        loss=nn.Identity(),
+    )
+    seen = []
+    head.classifier.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    features = {"res5": torch.rand(4, 16, 5, 5) + 0.1}
+    head.predict(features)
+    head.eval().predict(features)
+    trained, tested = seen
+    dropped = (trained == 0).all(-1).all(-1) & (tested != 0).any(-1).any(-1)
+    assert 10 < dropped.sum() < 54
+    kept = (~dropped)[..., None, None]
+    torch.testing.assert_close(trained, torch.where(kept, 2 * tested, torch.zeros(())))

@@ -113,6 +113,8 @@ def add_srnet_config(cfg: CfgNode) -> None:
     cfg.MODEL.SEM_SEG_HEAD.OHEM_MIN_KEPT = 100_000
     # The feature that the auxiliary head of FCNHead works on; "" for no such head.
     cfg.MODEL.SEM_SEG_HEAD.AUX_IN_FEATURE = ""
+    # FCNHead: the share of channels that are dropped before both classifiers in training.
+    cfg.MODEL.SEM_SEG_HEAD.DROPOUT = 0.0
     # The weight of the auxiliary head's loss.
     cfg.MODEL.SEM_SEG_HEAD.AUX_LOSS_WEIGHT = 0.4
 

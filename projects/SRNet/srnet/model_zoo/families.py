@@ -118,10 +118,11 @@ _COMMON_STRIDE = _keys(
     "logits have the stride of the finest feature and are resized to the image",
     "MODEL.SEM_SEG_HEAD.COMMON_STRIDE",
 )
-_AUXILIARY = _keys(
-    "FCNHead has an auxiliary head",
+_FCN_HEAD = _keys(
+    "FCNHead has an auxiliary head and dropout",
     "MODEL.SEM_SEG_HEAD.AUX_IN_FEATURE",
     "MODEL.SEM_SEG_HEAD.AUX_LOSS_WEIGHT",
+    "MODEL.SEM_SEG_HEAD.DROPOUT",
 )
 _OHEM = _keys(
     "this project's heads have it",
@@ -203,19 +204,19 @@ IGNORED: dict[str, dict[str, dict[str, str]]] = {
     BACKBONE: {name: _backbone(name) for name in (*RESNETS, *NOT_RESNETS)},
     HEAD: {
         "FCNHead": {**_DEEPLAB_HEAD, **_PROJECT_FEATURES, **_COMMON_STRIDE},
-        "DFSegHead": {**_DEEPLAB_HEAD, **_PROJECT_FEATURES, **_COMMON_STRIDE, **_AUXILIARY},
-        "SRDeepLabV3PlusHead": {**_PROJECT_FEATURES, **_COMMON_STRIDE, **_AUXILIARY},
+        "DFSegHead": {**_DEEPLAB_HEAD, **_PROJECT_FEATURES, **_COMMON_STRIDE, **_FCN_HEAD},
+        "SRDeepLabV3PlusHead": {**_PROJECT_FEATURES, **_COMMON_STRIDE, **_FCN_HEAD},
         "SemSegFPNHead": {
             **_DEEPLAB_HEAD,
             **_PROJECT_FEATURES,
-            **_AUXILIARY,
+            **_FCN_HEAD,
             **_OHEM,
             **_LOSS_TYPE,
         },
-        "DeepLabV3PlusHead": {**_PROJECT_FEATURES, **_AUXILIARY, **_OHEM},
+        "DeepLabV3PlusHead": {**_PROJECT_FEATURES, **_FCN_HEAD, **_OHEM},
         "DeepLabV3Head": {
             **_PROJECT_FEATURES,
-            **_AUXILIARY,
+            **_FCN_HEAD,
             **_OHEM,
             **_keys("DeepLabV3PlusHead has it", "MODEL.SEM_SEG_HEAD.PROJECT_CHANNELS"),
         },

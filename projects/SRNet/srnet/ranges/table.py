@@ -178,6 +178,7 @@ RANGES: dict[str, Range] = {
         backbone_features, _is(SEMANTIC), what=RETURNED, several=False, empty=True
     ),
     "MODEL.SEM_SEG_HEAD.AUX_LOSS_WEIGHT": NOT_NEGATIVE,
+    "MODEL.SEM_SEG_HEAD.DROPOUT": number(0, below=1),
     "MODEL.SEM_SEG_HEAD.NUM_CLASSES": POSITIVE,
     "MODEL.SEM_SEG_HEAD.IGNORE_VALUE": NATURAL,
     "MODEL.SEM_SEG_HEAD.CONVS_DIM": NATURAL,

@@ -34,6 +34,8 @@ class FCNHead(SemanticHead):
         context_out: channels that come out of the context module.
         fold: whether inference folds SR into the convolution after it; None where that is cheaper.
         aux_in_feature: the feature of the auxiliary head, empty for no such head.
+        dropout: the share of channels that are dropped before both classifiers in training, as in
+            the authors' code (0.1); the paper names none.
         norm: name of the norm, as Detectron2's `get_norm` takes it.
         arguments: those of :class:`SemanticHead`.
     """
@@ -49,6 +51,7 @@ class FCNHead(SemanticHead):
         context_out: int | None = None,
         fold: bool | None = None,
         aux_in_feature: str = "",
+        dropout: float = 0.0,
         norm: str = "SyncBN",
         **arguments: Any,
     ):
@@ -66,6 +69,7 @@ class FCNHead(SemanticHead):
         else:
             channels = context_out or channels
         self.classifier = pixel_classifier(channels, self.num_classes)
+        self.dropout = nn.Dropout2d(dropout)
         self.aux = None
         if aux_in_feature:
             channels = input_shape[aux_in_feature].channels
@@ -89,6 +93,7 @@ class FCNHead(SemanticHead):
             "fold": fold_choice(cfg.MODEL.CONTEXT),
             "context_out": context_channels(context, channels),
             "aux_in_feature": head.AUX_IN_FEATURE,
+            "dropout": head.DROPOUT,
             "norm": head.NORM,
             **cls.base_arguments(cfg),
         }
@@ -97,9 +102,16 @@ class FCNHead(SemanticHead):
         """Map features to logits (N, classes, h, w), at the stride of `in_feature`."""
         x = features[self.in_feature]
         if self.conv1 is None:
+            if self.training and self.dropout.p:
+                x = x if self.context is None else self.context(x)
+                return self.classifier(self.dropout(x))
             return self.context_conv(x, self.context, self.classifier)
-        return self.classifier(self.context_conv(self.conv1(x), self.context, self.conv2))
+        x = self.context_conv(self.conv1(x), self.context, self.conv2)
+        return self.classifier(self.dropout(x))
 
     def predict_auxiliary(self, features: dict[str, torch.Tensor]) -> torch.Tensor | None:
         """Logits of the auxiliary head."""
-        return None if self.aux is None else self.aux(features[self.aux_in_feature])
+        if self.aux is None:
+            return None
+        conv, classifier = self.aux
+        return classifier(self.dropout(conv(features[self.aux_in_feature])))
