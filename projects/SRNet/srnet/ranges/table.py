@@ -218,9 +218,8 @@ RANGES: dict[str, Range] = {
     "DATASETS.TRAIN": DATASETS,
     "DATASETS.TEST": DATASETS,
     "DATALOADER.NUM_WORKERS": NATURAL,
-    "DATALOADER.SAMPLER_TRAIN": one_of(
-        "TrainingSampler", "RepeatFactorTrainingSampler", "RandomSubsetTrainingSampler"
-    ),
+    # Detectron2's other samplers read keys that its configs do not have.
+    "DATALOADER.SAMPLER_TRAIN": one_of("TrainingSampler", "RepeatFactorTrainingSampler"),
     "DATALOADER.REPEAT_THRESHOLD": NOT_NEGATIVE,
     "SOLVER.MAX_ITER": POSITIVE,
     "SOLVER.IMS_PER_BATCH": POSITIVE,
