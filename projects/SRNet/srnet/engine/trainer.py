@@ -101,7 +101,8 @@ class Trainer(DefaultTrainer):
         on_cpu = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
         model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
         amp, parts = cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.ACCUMULATE
-        if parts > 1:
+        # Detectron2's AMPTrainer needs a GPU.
+        if parts > 1 or (amp and cfg.MODEL.DEVICE == "cpu"):
             self._trainer = AccumulatingTrainer(model, loader, optimizer, parts=parts, amp=amp)
         else:
             self._trainer = (FiniteAMPTrainer if amp else FiniteTrainer)(model, loader, optimizer)
