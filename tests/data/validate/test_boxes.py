@@ -32,7 +32,7 @@ def test_coco_s_boxes_pass():
 
 def test_boxes_of_whole_bodies_pass():
     """They are larger than the masks of what is seen, in no format."""
-    boxes = xywh(CORNERS) + (-4, -9, 8, 30)
+    boxes = xywh(CORNERS) + np.array([-4, -9, 8, 30])
     assert check_box_format(IMAGES, annotations(boxes)) == []
 
 

@@ -51,9 +51,8 @@ def check_box_format(images: list[dict], annotations: list[dict]) -> list[str]:
     name, count = counts.most_common(1)[0]
     if count * 2 <= len(sample):
         return []
-    return [
-        f"bbox seems to hold {name}, in {count} of {len(sample)} annotations: COCO's is {RIGHT}"
-    ]
+    share = f"{count} of {len(sample)} annotations"
+    return [f"bbox seems to hold {name}, in {share}: COCO's is {RIGHT}"]
 
 
 def _formats(annotation: dict, size: tuple[int, int]) -> Iterator[str]:
