@@ -166,6 +166,7 @@ def test_a_reader_that_leaves_is_no_error():
         ("FileNotFoundError: a.png is missing", "a.png is missing"),
         ("ValueError: first line\nsecond line", "first line second line"),
         ("KeyError: 'the options: there is no key NO'", "the options: there is no key NO"),
+        ("srnet.data.read.UnreadableImageError: a.png is cut off", "a.png is cut off"),
     ],
 )
 def test_the_error_of_a_child_process(capsys, text, message):

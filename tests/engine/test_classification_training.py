@@ -1,10 +1,12 @@
 """Training a classifier: schedule, averages, accumulation, exact resume, the command."""
 
+import itertools
 import json
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from classifier_runs import CONFIG, first_weight, make_sets, options, resumed_from, train
 
 EVERYTHING = {
@@ -55,6 +57,24 @@ def test_the_average_of_the_weights(root, sets, tmp_path):
     assert plain.losses == recorder.losses
 
 
+def test_precise_statistics_of_the_averaged_weights(root, sets, tmp_path):
+    """The average is what is evaluated; Detectron2 made those of the trained model precise."""
+    more = {"SOLVER.EMA.ENABLED": True, "SOLVER.EMA.DECAY": 0.5, "MODEL.RESNETS.NORM": "BN"}
+    more |= {"TEST.PRECISE_BN.ENABLED": True, "TEST.PRECISE_BN.NUM_ITER": 2}
+    trainer, _ = train(root, sets, tmp_path, **more)
+    batches = list(itertools.islice(iter(trainer.build_train_loader(trainer.cfg)), 2))
+    for model in (trainer.model, trainer.average.model):
+        conv, means = model.backbone.stem.conv1, []
+        for batch in batches:
+            images = torch.stack([sample["image"] for sample in batch])
+            x = (images - model.pixel_mean) / model.pixel_std
+            maps = F.conv2d(x, conv.weight.detach(), stride=2, padding=3)
+            means.append(maps.mean((0, 2, 3)))
+        torch.testing.assert_close(conv.norm.running_mean, (means[0] + means[1]) / 2)
+    saved = torch.load(tmp_path / "ema" / "model_final.pth", weights_only=True)["model"]
+    assert torch.equal(saved["backbone.stem.conv1.norm.running_mean"], conv.norm.running_mean)
+
+
 @pytest.mark.parametrize("parts", [2, 4])
 def test_accumulation_is_the_whole_batch(root, sets, tmp_path, parts):
     """Norms of fixed statistics see no batch, so nothing but the rounding differs."""
@@ -67,9 +87,10 @@ def test_accumulation_is_the_whole_batch(root, sets, tmp_path, parts):
     assert (whole.weights[-1] - split.weights[-1]).norm() < 1e-3 * moved
 
 
-def test_mixed_precision_on_a_cpu(root, sets, tmp_path):
-    _, full = train(root, sets, tmp_path / "full", **{"SOLVER.ACCUMULATE": 2})
-    more = {"SOLVER.ACCUMULATE": 2, "SOLVER.AMP.ENABLED": True}
+@pytest.mark.parametrize("parts", [1, 2])  # without parts Detectron2's trainer asks for a GPU
+def test_mixed_precision_on_a_cpu(root, sets, tmp_path, parts):
+    _, full = train(root, sets, tmp_path / "full", **{"SOLVER.ACCUMULATE": parts})
+    more = {"SOLVER.ACCUMULATE": parts, "SOLVER.AMP.ENABLED": True}
     _, mixed = train(root, sets, tmp_path / "mixed", **more)
     assert mixed.losses != full.losses
     assert mixed.losses[0] == pytest.approx(full.losses[0], rel=0.02)

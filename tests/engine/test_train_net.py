@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,6 +165,24 @@ def test_a_missing_dataset_is_one_message(train_net, tmp_path):
     assert result.returncode != 0
     last = result.stderr.strip().splitlines()[-1]
     assert str(tmp_path / "camvid" / "train") in last and "srnet prepare camvid" in last
+
+
+@pytest.mark.parametrize("processes, workers", [(1, 1), (2, 0)])
+def test_a_bad_image_in_the_loop_is_one_message(
+    train_net, small_camvid, tmp_path, processes, workers
+):
+    """Detectron2 showed its traceback before; now log.txt has it."""
+    datasets = tmp_path / "datasets"
+    shutil.copytree(small_camvid, datasets)
+    for path in (datasets / "camvid" / "train").iterdir():
+        path.write_bytes(path.read_bytes()[:200])
+    more = [f"--num-gpus={processes}", *options(tmp_path / "out", 2)]
+    more += ["DATALOADER.NUM_WORKERS", processes * workers]
+    result = train_net(datasets, CONFIG, *more, check=False)
+    assert result.returncode == 1 and "Traceback" not in result.stdout + result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("train_net.py: error: ") and str(datasets / "camvid" / "train") in last
+    assert "Traceback" in (tmp_path / "out" / "log.txt").read_text()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")

@@ -74,6 +74,12 @@ CONTENTS = {
     "a scalar weight": (changed_weight(lambda w: w.sum()), STRICT),
     "a weight with NaN": (changed_weight(lambda w: w * torch.nan), BOTH),
     "a weight with infinity": (changed_weight(lambda w: w / 0), BOTH),
+    "a weight of whole numbers": (changed_weight(lambda w: (100 * w).to(torch.int8)), BOTH),
+    "a complex weight": (changed_weight(lambda w: w.to(torch.complex64)), BOTH),
+    "a quantized weight": (
+        changed_weight(lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8)),
+        BOTH,
+    ),
     "a weight that is a number": (changed_weight(lambda w: 3.0), BOTH),
     "a weight that is a list": (changed_weight(lambda w: w.tolist()), BOTH),
     "a weight that is a text": (changed_weight(lambda w: "text"), BOTH),

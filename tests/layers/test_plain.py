@@ -78,6 +78,12 @@ def own_forward(conv):
     return conv
 
 
+def own_convolution(conv):
+    convolve = conv._conv_forward
+    conv._conv_forward = lambda x, weight, bias: convolve(x, 2 * weight, bias)
+    return conv
+
+
 def other_convolution(conv):
     return nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1, bias=True)
 
@@ -92,7 +98,14 @@ def pruned(conv):
 
 WRAPPINGS = [
     *(low_rank, derived, parametrized, hooked, hooked_before, hooked_backward),
-    *(hooked_before_backward, own_forward, other_convolution, replaced_by_layers, pruned),
+    *(
+        hooked_before_backward,
+        own_forward,
+        own_convolution,
+        other_convolution,
+        replaced_by_layers,
+        pruned,
+    ),
     *(spectral_norm, weight_norm, parametrizations.spectral_norm, parametrizations.weight_norm),
 ]
 each_wrapping = pytest.mark.parametrize(

@@ -72,6 +72,17 @@ def test_output_dirs_are_all_different():
     assert len(folders) == len(config_names()) > 100
 
 
+def test_environment_variables_in_paths(write, monkeypatch):
+    """They made a folder of the name $RUNS."""
+    monkeypatch.setenv("RUNS", "/runs")
+    path = write("runs.yaml", "OUTPUT_DIR: $RUNS/a\nMODEL:\n  WEIGHTS: ${RUNS}/w.pth\n")
+    cfg = get_cfg(path)
+    assert (cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS) == ("/runs/a", "/runs/w.pth")
+    monkeypatch.delenv("RUNS")
+    with pytest.raises(ValueError, match=r"OUTPUT_DIR is '\$RUNS/a', and .*\$RUNS is not set"):
+        get_cfg(path)
+
+
 def test_a_tilde_is_the_home_folder(write):
     path = write("home.yaml", "OUTPUT_DIR: ~/runs\nMODEL:\n  WEIGHTS: ~/w.pth\n")
     home = os.path.expanduser("~")

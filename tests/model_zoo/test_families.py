@@ -1,6 +1,7 @@
 """No key is silently ignored: it changes something, or it is refused, or a warning names it."""
 
 import functools
+import itertools
 import logging
 import random
 import types
@@ -11,11 +12,12 @@ import pytest
 import torch
 from config_nodes import flatten
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
 from detectron2.engine.hooks import IterationTimer
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from fvcore.common.timer import Timer
 from srnet import get_cfg
-from srnet.data import build_mapper
+from srnet.data import build_mapper, build_train_loader
 from srnet.engine import Trainer
 from srnet.model_zoo.families import IGNORED, SWITCHES
 from srnet.model_zoo.names import config_names
@@ -232,6 +234,58 @@ def test_a_key_changes_something_or_is_named(family, key, usual, caplog):
     except ValueError as error:
         named = str(error)
         assert key in named, error
+
+
+# Keys of the loader, and the families whose data leave them nothing to do.
+LOADER_KEYS = {
+    "DATALOADER.SAMPLER_TRAIN": (("RepeatFactorTrainingSampler",), ()),
+    "DATALOADER.ASPECT_RATIO_GROUPING": ((False, True), ("classifier",)),  # crops of one size
+    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": (
+        (False, True),
+        ("fcn", "df_seg", "deeplab", "timm", "classifier"),  # no instances to be without
+    ),
+}
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    """The ids of the images of the first batches of a family, of drawn records."""
+    names = ["families_instances", "families_labels"]
+
+    def of(family, *more):
+        cfg = read(family, tmp_path, "DATALOADER.NUM_WORKERS", 0, *more)
+        cfg.merge_from_list(["DATASETS.TRAIN", (names["rcnn" not in family and family[0] != "p"],)])
+        cfg.merge_from_list(["DATASETS.IMAGE_FOLDER_TRAIN", ""])
+        loader = build_train_loader(cfg, lambda record: record)
+        return [[x["image_id"] for x in batch] for batch in itertools.islice(loader, 6)]
+
+    records = [
+        {"image_id": i, "file_name": f"/{i}.png", "height": 9 + i % 2, "width": 10 - i % 2}
+        for i in range(12)
+    ]
+    box = {"bbox": [0, 0, 4, 4], "bbox_mode": 1, "category_id": 0, "iscrowd": 0}
+    DatasetCatalog.register(
+        names[0], lambda: [{**r, "annotations": [box] * (i % 3)} for i, r in enumerate(records)]
+    )
+    DatasetCatalog.register(names[1], lambda: records)
+    yield of
+    for name in names:
+        DatasetCatalog.remove(name)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("key", LOADER_KEYS)
+def test_a_key_of_the_loader_changes_the_batches_or_is_refused(family, key, loaded):
+    if family == "timm":
+        pytest.importorskip("timm")
+    values, nothing_to_do = LOADER_KEYS[key]
+    found = [loaded(family)]
+    try:
+        found += [loaded(family, key, value) for value in values]
+    except ValueError as error:
+        assert f"{key} is" in str(error)
+    else:
+        assert any(batches != found[0] for batches in found) == (family not in nothing_to_do)
 
 
 @pytest.mark.parametrize("name", [name for name in config_names() if "SR" not in name])

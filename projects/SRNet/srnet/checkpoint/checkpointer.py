@@ -16,7 +16,7 @@ from torch import nn
 
 from .file_kinds import CheckpointError, check_is_file
 from .files import is_pickle_of_arrays, read_file, replace_file, write_file
-from .fit import Fit, check_finite, fit_of, identities, not_finite
+from .fit import Fit, check_finite, check_types, fit_of, identities, not_finite
 from .resume import LAST, Found, find_checkpoints
 from .torchvision_names import has_torchvision_names, to_detectron2_names
 from .wrappers import strip_prefixes, unwrap
@@ -256,6 +256,7 @@ class Checkpointer(DetectionCheckpointer):
         return unwrap(read_file(f), f)
 
     def _load_model(self, checkpoint: dict) -> Any:
+        check_types(self.model.state_dict(), checkpoint["model"], self._path)
         with _quiet("detectron2.checkpoint.c2_model_loading"):  # the table says what was matched
             incompatible = super()._load_model(checkpoint)
         self._fit = fit = fit_of(

@@ -176,6 +176,26 @@ def _is_identity(model: nn.Module, place: str) -> bool:
         module.train(training)
 
 
+def check_types(own: Mapping, loaded: Mapping, path: str) -> None:
+    """Refuse weights of whole or complex numbers, which loading would round without a word.
+
+    Args:
+        own: the model's weights by name.
+        loaded: those of the file, tensors or arrays.
+        path: the file.
+
+    Raises:
+        CheckpointError: the model has floating-point numbers there; the message names the first.
+    """
+    for name, value in loaded.items():
+        is_real = str(value.dtype).removeprefix("torch.").startswith(("float", "bfloat"))
+        if name in own and own[name].is_floating_point() and not is_real:
+            raise CheckpointError(
+                f"{path} has {name} of the type {value.dtype}, and the model has floating-point "
+                "numbers there: save the weights before they are quantized or converted"
+            )
+
+
 def check_finite(model: nn.Module, path: str) -> None:
     """Refuse the weights of a training that diverged.
 

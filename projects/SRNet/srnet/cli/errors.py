@@ -1,8 +1,8 @@
 """Errors as one line: what is the user's to mend, told without a traceback."""
 
 import ast
-import builtins
 import os
+import pydoc
 import re
 import sys
 from collections.abc import Callable
@@ -19,7 +19,7 @@ OF_CONFIG = re.compile(
 )
 # Processes of a training and workers of a loader hand their traceback to their parent as text.
 TRACEBACK = "Traceback (most recent call last)"
-OF_CHILD = re.compile(r"^(?P<type>\w+): (?P<text>.*)", re.MULTILINE | re.DOTALL)
+OF_CHILD = re.compile(r"^(?P<type>[\w.]+): (?P<text>.*)", re.MULTILINE | re.DOTALL)
 
 
 def report(program: str, run: Callable[[], object], *, traceback: bool = False) -> int:
@@ -65,11 +65,16 @@ def explain(error: Exception) -> str | None:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if TRACEBACK in text:
         return _explain_child(text)
-    if isinstance(error, KeyError | AssertionError):
+    return _explain(type(error), text) or (repr(error) if isinstance(error, EXPECTED) else None)
+
+
+def _explain(kind: type[Exception], text: str) -> str | None:
+    """The message of an error of a kind with a text; None where it is not expected or empty."""
+    if issubclass(kind, KeyError | AssertionError):
         return text if OF_CONFIG.search(text) else None
-    if isinstance(error, RuntimeError):
+    if issubclass(kind, RuntimeError):
         return f"{text} (--traceback shows where)"
-    return (text or repr(error)) if isinstance(error, EXPECTED) else None
+    return text if issubclass(kind, EXPECTED) else None
 
 
 def _explain_child(text: str) -> str | None:
@@ -77,9 +82,9 @@ def _explain_child(text: str) -> str | None:
     last = list(OF_CHILD.finditer(text.rpartition(TRACEBACK)[2]))
     if not last:
         return None
-    kind, message = getattr(builtins, last[0]["type"], None), last[0]["text"].strip()
+    kind, message = pydoc.locate(last[0]["type"]), last[0]["text"].strip()
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
         return None
     if issubclass(kind, KeyError):
-        message = ast.literal_eval(message)
-    return explain(kind(message))
+        message = str(ast.literal_eval(message))
+    return _explain(kind, message)

@@ -1,6 +1,8 @@
 """Errors of PyTorch during a training, with the config keys that help."""
 
+import logging
 import re
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +10,7 @@ from multiprocessing import connection
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.engine import train_loop
 from detectron2.utils import comm
 
 _WORKER = re.compile(
@@ -45,6 +48,30 @@ def training_errors_explained(cfg: CfgNode) -> Iterator[None]:
         if _ONE_VALUE.search(str(error)):
             raise ValueError(_one_value(cfg, error)) from error
         raise
+
+
+@contextmanager
+def tracebacks_in_files_alone() -> Iterator[None]:
+    """Keep the traceback that Detectron2 logs when a training fails off the terminal.
+
+    The error itself reaches the caller, who tells it in one line; log.txt has the traceback.
+    """
+    handlers = [
+        handler
+        for handler in logging.getLogger("detectron2").handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stdout, sys.stderr)
+    ]
+    for handler in handlers:
+        handler.addFilter(_is_no_traceback)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_is_no_traceback)
+
+
+def _is_no_traceback(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and record.name == train_loop.__name__)
 
 
 def _first_line(error: BaseException) -> str:

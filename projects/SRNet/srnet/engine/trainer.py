@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
-from detectron2.engine.hooks import EvalHook
+from detectron2.engine.hooks import EvalHook, PreciseBN
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, TensorboardXWriter
 from detectron2.utils.logger import setup_logger
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -31,7 +32,7 @@ from .accumulation import AccumulatingTrainer
 from .averaging import WeightAverage, share_buffers
 from .checks import check_training
 from .divergence import FiniteAMPTrainer, FiniteTrainer, advise_after_divergence
-from .explain import training_errors_explained
+from .explain import tracebacks_in_files_alone, training_errors_explained
 from .learning_rate import scale_learning_rate
 from .lock import check_unlocked, output_dir_locked
 from .metrics import History, MetricsWriter, recent_history, restore_history
@@ -100,7 +101,8 @@ class Trainer(DefaultTrainer):
         on_cpu = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
         model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
         amp, parts = cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.ACCUMULATE
-        if parts > 1:
+        # Detectron2's AMPTrainer needs a GPU.
+        if parts > 1 or (amp and cfg.MODEL.DEVICE == "cpu"):
             self._trainer = AccumulatingTrainer(model, loader, optimizer, parts=parts, amp=amp)
         else:
             self._trainer = (FiniteAMPTrainer if amp else FiniteTrainer)(model, loader, optimizer)
@@ -174,7 +176,16 @@ class Trainer(DefaultTrainer):
         ]
         if self.average is not None:
             hooks.insert(1, self.average)  # before what saves and evaluates
+            self._add_precise_averages(hooks, self.average.model)
         return hooks
+
+    def _add_precise_averages(self, hooks: list[HookBase], average: nn.Module) -> None:
+        """Add Detectron2's PreciseBN for the averaged model where there is one for the trained."""
+        for place, hook in enumerate(hooks):
+            if isinstance(hook, PreciseBN):
+                period, count = self.cfg.TEST.EVAL_PERIOD, self.cfg.TEST.PRECISE_BN.NUM_ITER
+                hooks.insert(place + 1, PreciseBN(period, average, hook._data_loader, count))
+                return
 
     def build_writers(self) -> list[EventWriter]:
         """Build Detectron2's writers, with a metrics.json that a resumed run can continue."""
@@ -206,6 +217,7 @@ class Trainer(DefaultTrainer):
                 with (
                     output_dir_locked(self.cfg.OUTPUT_DIR),
                     training_errors_explained(self.cfg),
+                    tracebacks_in_files_alone(),
                 ):
                     return super().train()
             except TrainingStopped:

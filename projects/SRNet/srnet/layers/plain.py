@@ -10,6 +10,9 @@ from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.modules.module import _has_any_global_hook
 
+# Where code of others puts a function of its own into a convolution.
+OWN_METHODS = {"forward", "_conv_forward"}
+
 
 def is_plain(module: nn.Module | None, *types: type[nn.Module]) -> bool:
     """Whether a module computes what its class says, and no more.
@@ -25,7 +28,7 @@ def is_plain(module: nn.Module | None, *types: type[nn.Module]) -> bool:
     """
     if module is None or type(module) not in types:
         return False
-    if "forward" in module.__dict__ or _has_any_global_hook():
+    if OWN_METHODS & module.__dict__.keys() or _has_any_global_hook():
         return False
     return not (
         module._forward_hooks

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,8 +35,9 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
 
     Files are data: no YAML tag in them runs code, and `_BASE_` names local files only. Where there
     is no GPU, `MODEL.DEVICE: cuda`, Detectron2's default, becomes `cpu`. Where neither the file nor
-    `opts` sets `OUTPUT_DIR`, it becomes ``./output/NAME`` with the name of the config. A ``~`` at
-    the start of `OUTPUT_DIR` or `MODEL.WEIGHTS` is the home folder.
+    `opts` sets `OUTPUT_DIR`, it becomes ``./output/NAME`` with the name of the config. In
+    `OUTPUT_DIR` and `MODEL.WEIGHTS` a ``~`` at the start is the home folder, and ``$NAME`` or
+    ``${NAME}`` an environment variable.
 
     Args:
         name_or_path: a path, or a name of the model zoo such as
@@ -63,8 +65,8 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
     merge_options(cfg, opts)
     if not cfg.OUTPUT_DIR:
         cfg.OUTPUT_DIR = output_dir(path) if path is not None else default
-    cfg.OUTPUT_DIR = os.path.expanduser(cfg.OUTPUT_DIR)
-    cfg.MODEL.WEIGHTS = os.path.expanduser(cfg.MODEL.WEIGHTS)
+    cfg.OUTPUT_DIR = expand("OUTPUT_DIR", cfg.OUTPUT_DIR)
+    cfg.MODEL.WEIGHTS = expand("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS)
     check_version(cfg)
     choose_device(cfg)
     register_image_folders(cfg)
@@ -73,6 +75,21 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
     check_against_datasets(cfg)
     check_class_folders(cfg)
     return cfg
+
+
+def expand(key: str, path: str) -> str:
+    """Put in the home folder and environment variables, as a shell does.
+
+    Raises:
+        ValueError: a variable is not set.
+    """
+    if "://" in path:
+        return path
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    unset = re.search(r"\$(\w+|\{\w+\})", expanded)
+    if unset:
+        raise ValueError(f"{key} is {path!r}, and the environment variable {unset[0]} is not set")
+    return expanded
 
 
 def check_version(cfg: CfgNode) -> None:

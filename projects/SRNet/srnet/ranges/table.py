@@ -230,9 +230,8 @@ RANGES: dict[str, Range] = {
     "DATASETS.TRAIN": DATASETS,
     "DATASETS.TEST": DATASETS,
     "DATALOADER.NUM_WORKERS": NATURAL,
-    "DATALOADER.SAMPLER_TRAIN": one_of(
-        "TrainingSampler", "RepeatFactorTrainingSampler", "RandomSubsetTrainingSampler"
-    ),
+    # Detectron2's other samplers read keys that its configs do not have.
+    "DATALOADER.SAMPLER_TRAIN": one_of("TrainingSampler", "RepeatFactorTrainingSampler"),
     "DATALOADER.REPEAT_THRESHOLD": NOT_NEGATIVE,
     "SOLVER.MAX_ITER": POSITIVE,
     "SOLVER.IMS_PER_BATCH": POSITIVE,
@@ -241,9 +240,8 @@ RANGES: dict[str, Range] = {
     "SOLVER.BASE_LR": ABOVE_ZERO,
     "SOLVER.BASE_LR_BATCH": NATURAL,
     "SOLVER.BASE_LR_END": NOT_NEGATIVE,
-    "SOLVER.LR_SCHEDULER_NAME": one_of(
-        "WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR", "WarmupPolyLR"
-    ),
+    # WarmupStepWithFixedGammaLR has no value for the end of a training and fails there.
+    "SOLVER.LR_SCHEDULER_NAME": one_of("WarmupMultiStepLR", "WarmupCosineLR", "WarmupPolyLR"),
     "SOLVER.STEPS": each(NATURAL),
     "SOLVER.GAMMA": ABOVE_ZERO,
     "SOLVER.POLY_LR_POWER": NOT_NEGATIVE,

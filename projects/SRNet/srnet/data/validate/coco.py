@@ -16,6 +16,8 @@ from typing import Any, TypeGuard
 import numpy as np
 from pycocotools import mask as mask_api
 
+from .boxes import check_box_format
+
 MAX_NUMBER = 2**63 - 1
 MAX_SHOWN = 20  # findings in a message
 TOLERANCE = 1.0  # pixels by which a box may reach beyond its image; Detectron2 clips it
@@ -49,6 +51,8 @@ def read_coco(json_file: str | os.PathLike, *, masks: bool = False, labelled: bo
         if "minival" not in os.path.basename(json_file):
             ids = (annotation.get("id") for annotation in content["annotations"])
             findings += duplicates("annotations have the id", ids)
+    if not findings:
+        findings += check_box_format(content["images"], content.get("annotations", []))
     if findings:
         raise ValueError(message_of(json_file, findings))
     kept = [a for a in content.get("annotations", ()) if a.get("segmentation") is not _EMPTY]
@@ -75,7 +79,7 @@ def parse_json(json_file: str | os.PathLike) -> Any:
         raise ValueError(f"{json_file} begins with a byte order mark: save it as UTF-8 without one")
     try:
         return json.loads(text.decode())
-    except ValueError as error:  # of JSON and of UTF-8
+    except (ValueError, RecursionError) as error:  # of JSON and of UTF-8; lists in lists in lists
         start = text[:30].decode(errors="replace")
         raise ValueError(
             f"{json_file} is not JSON, or cut off ({len(text)} bytes): {error}. It begins with "
