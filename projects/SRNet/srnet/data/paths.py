@@ -5,6 +5,7 @@ links. A link inside a data set can so lead out of it (docs/SECURITY.md).
 """
 
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,6 +35,17 @@ def inside(root: str | os.PathLike, name: str, source: str = "") -> Path:
             f"{where}the name {name!r} leads out of {root}: only names inside it are allowed"
         )
     return Path(root) / path
+
+
+def check_regular(path: str | os.PathLike) -> None:
+    """Refuse what is no regular file before it is opened: a pipe would wait for a writer.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        OSError: it is a folder, a pipe, a socket or a device; the message names it.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(f"{os.fspath(path)} is not a regular file")
 
 
 def check_inside_image_root(

@@ -12,6 +12,7 @@ from PIL import Image
 from srnet.data.datasets.cityscapes import IMAGE_SUFFIX
 from srnet.data.datasets.semantic_folders import list_files
 from srnet.data.paths import inside
+from srnet.data.read import decode, stored_size
 from srnet.extras import require_extra
 
 PREDICTION_SUFFIX = "_pred_labelIds.png"
@@ -128,13 +129,9 @@ def write_archive(predictions: Sequence[str], archive: str) -> None:
 
 
 def _check_prediction(path: str, image: str, evaluated: list[int]) -> None:
-    with Image.open(image) as file:
-        size = file.size
-    try:
-        with Image.open(path) as file:
-            mode, label = file.mode, np.array(file)
-    except (OSError, SyntaxError) as error:  # Pillow has both for broken files
-        raise ValueError(f"cannot read the prediction {path}: {error}") from error
+    size = stored_size(image)
+    picture = decode(path, "prediction")
+    mode, label = picture.mode, np.asarray(picture)
     if mode != "L":
         raise ValueError(f"{path} is a {mode} image; the test server takes 8-bit label ids")
     if label.shape[::-1] != size:
