@@ -207,7 +207,10 @@ def show(text: str, output: Path | None) -> None:
     """Print a text, and write it to a file where one is given."""
     text = text.rstrip("\n") + "\n"
     if output:
-        output.write_text(text)
+        from srnet.data.paths import written_to
+
+        with written_to(output):
+            output.write_text(text)
     print(text, end="")
 
 

@@ -6,7 +6,8 @@ links. A link inside a data set can so lead out of it (docs/SECURITY.md).
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from detectron2.data import MetadataCatalog
@@ -46,6 +47,23 @@ def check_regular(path: str | os.PathLike) -> None:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(f"{os.fspath(path)} is not a regular file")
+
+
+@contextmanager
+def written_to(path: str | os.PathLike) -> Iterator[None]:
+    """Name the file in an error of what writes it, as "No space left on device".
+
+    Python names a file that cannot be opened, but not one that cannot be written to.
+
+    Raises:
+        OSError: that of the block, with a file name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
 
 
 def check_inside_image_root(

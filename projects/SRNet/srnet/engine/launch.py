@@ -15,6 +15,7 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessExitedException
 
 from srnet.checkpoint import load_for_evaluation
+from srnet.data.paths import written_to
 from srnet.modeling import build_model
 
 from .explain import training_errors_explained
@@ -140,7 +141,8 @@ def set_up(cfg: CfgNode, args: argparse.Namespace) -> None:
         cfg: the config of the run.
         args: the command line, which is logged.
     """
-    default_setup(cfg, args)
+    with written_to(cfg.OUTPUT_DIR):
+        default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="srnet")
     if cfg.MODEL.DEVICE == "cpu":
         share_cpu_threads()
