@@ -139,8 +139,9 @@ def test_a_killed_rank_ends_the_job(start, tmp_path, processes):
 @pytest.mark.parametrize("processes", [2, 4])
 def test_an_error_of_one_rank_is_the_message(start, tmp_path, processes):
     launcher = start(num_gpus=processes, fails=1)
+    found = pids(tmp_path, processes)
     assert line(launcher, 60) == "launched: error: the data are gone"
-    assert ended(pids(tmp_path, processes))
+    assert ended(found)
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
@@ -181,20 +182,23 @@ def test_a_port_that_is_taken(start):
 
 
 def test_two_machines_of_one_rank(start):
-    url = free_url()
-    first, second = (
-        start(num_gpus=1, num_machines=3, machine_rank=i, dist_url=url) for i in (0, 1)
-    )
+    common = {"num_gpus": 1, "num_machines": 3, "dist_url": free_url(), "timeout": 2}
+    first = start(**common)
     assert "waiting for" in first.stderr.readline()
-    time.sleep(5)
-    third = start(num_gpus=1, num_machines=3, machine_rank=1, dist_url=url)
-    said = [third.communicate(timeout=60)[1], second.communicate(timeout=60)[1]]
-    assert "--machine-rank 1: the process" in said[0] + said[1]
+    twins = [start(**common, machine_rank=1) for _ in range(2)]
+    end = time.monotonic() + 60
+    while all(twin.poll() is None for twin in twins) and time.monotonic() < end:
+        time.sleep(0.2)
+    [refused] = [twin for twin in twins if twin.poll() is not None]
+    [other] = [twin for twin in twins if twin is not refused]
+    assert f"--machine-rank 1: the process {other.pid} on host" in line(refused, 1)
+    first.kill()
+    assert "the first machine at" in line(other, 60)
 
 
 @pytest.mark.parametrize("option", ["num_machines", "num_gpus"])
 def test_machines_with_other_numbers(start, option):
-    common = {"num_gpus": 1, "num_machines": 2, "dist_url": free_url()}
+    common = {"num_gpus": 1, "num_machines": 2, "dist_url": free_url(), "timeout": 2}
     start(**common)
     other = start(**{**common, "machine_rank": 1, option: 3})
     said = line(other, 60)

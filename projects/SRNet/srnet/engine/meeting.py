@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import NamedTuple
 from urllib.parse import urlparse
 
-from torch.distributed import DistNetworkError, TCPStore
+from torch.distributed import DistError, DistNetworkError, TCPStore
 
 from .lock import process_exists
 
@@ -61,6 +61,7 @@ def meet(args: argparse.Namespace, timeout: timedelta) -> Meeting:
         timeout: how long to wait.
 
     Raises:
+        ConnectionError: the first machine ended meanwhile.
         TimeoutError: machines are missing; the message has their ranks.
         OSError: the port is taken.
         ValueError: another machine has the same rank, or was started with other numbers.
@@ -79,12 +80,15 @@ def meet(args: argparse.Namespace, timeout: timedelta) -> Meeting:
             missing[:] = [rank for rank in missing if not meeting.store.check([_key(rank)])]
             return not missing
 
-        _wait(
-            complete,
-            lambda: f"{len(missing)} of {args.num_machines} machines at {meeting.url}",
-            lambda: f"the machine-rank {', '.join(map(str, missing))} is missing",
-            timeout,
-        )
+        try:
+            _wait(
+                complete,
+                lambda: f"{len(missing)} of {args.num_machines} machines at {meeting.url}",
+                lambda: f"the machine-rank {', '.join(map(str, missing))} is missing",
+                timeout,
+            )
+        except DistError as error:
+            raise ConnectionError(f"the first machine at {meeting.url} has ended") from error
     return meeting
 
 
