@@ -9,11 +9,12 @@ OUTPUT ?= output/demo
 JOBS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test faults lint format clean
 
 help:
 	@echo "make demo     train and evaluate a small Squeeze Reasoning model on drawn scenes (no download)"
 	@echo "make test     run the tests"
+	@echo "make faults   try all faults, also what takes long: kills, many processes (30 minutes on two cores)"
 	@echo "make lint     check style (ruff), types (mypy) and the order of imports (import-linter)"
 	@echo "make format   fix the style"
 	@echo "make install  create $(VENV) with the pinned requirements; the others do this first"
@@ -31,6 +32,9 @@ demo: install
 
 test: install
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+faults: install
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "fault or faults_slow"
 
 lint: install
 	@$(BIN)/ruff check .

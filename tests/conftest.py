@@ -21,7 +21,7 @@ cv2.setNumThreads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 
-pytest_plugins = ["semantic_trees"]
+pytest_plugins = ["fault_table", "semantic_trees"]
 
 
 @pytest.fixture(autouse=True)
@@ -29,21 +29,6 @@ def logs_reach_caplog(monkeypatch):
     """Detectron2's setup_logger, called by an earlier test, would keep them from the root."""
     for name in ("srnet", "detectron2", "fvcore"):
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
-
-
-@pytest.fixture
-def tried(record_property):
-    """Note a kind of bad input, to be counted at the end of all tests: tried(kind)."""
-    return lambda kind: record_property("bad input", kind)
-
-
-def pytest_terminal_summary(terminalreporter):
-    """Say how many kinds of bad input were tried."""
-    reports = (report for group in terminalreporter.stats.values() for report in group)
-    noted = (pair for report in reports for pair in getattr(report, "user_properties", ()))
-    kinds = {kind for name, kind in noted if name == "bad input"}
-    if kinds:
-        terminalreporter.write_line(f"bad input: {len(kinds)} kinds tried")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ import torch
 from srnet.checkpoint import Checkpointer
 from torch import nn
 
+pytestmark = pytest.mark.fault("strangers: checkpoints")
+
 
 def model(value):
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
@@ -215,10 +217,12 @@ def refuses_to_save(folder, reason):
     assert (resumed[0].weight == 1).all()
 
 
+@pytest.mark.fault("disk full")
 def test_a_full_disk_leaves_the_last_checkpoint(tiny_disk):
     refuses_to_save(tiny_disk, "No space left on device")
 
 
+@pytest.mark.fault("disk full")
 def test_a_file_that_may_not_grow_leaves_the_last_checkpoint(tmp_path):
     """As `ulimit -f` and quotas have it."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -18,6 +18,7 @@ from srnet.checkpoint.backbone import convert_backbone
 from srnet.checkpoint.convert import convert
 from torch import nn
 
+pytestmark = pytest.mark.fault("strangers: checkpoints")
 IGNORED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 

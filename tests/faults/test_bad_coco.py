@@ -30,6 +30,7 @@ from srnet.data import build_mapper, build_train_loader
 from srnet.data.records import load_records
 from srnet.evaluation import build_evaluator
 
+pytestmark = pytest.mark.fault("strangers: COCO annotations")
 IGNORED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 NAME, OTHER = "bad_coco", "bad_coco_read_by_detectron2"
 HEIGHT, WIDTH = 24, 32

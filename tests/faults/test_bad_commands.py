@@ -8,6 +8,7 @@ import pytest
 import torch
 from bad_inputs import tree_of
 
+pytestmark = pytest.mark.fault("strangers: commands")
 CONFIG = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
 SMALL = ["SOLVER.MAX_ITER", "1", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0"]
 SMALL += ["INPUT.CROP.SIZE", "[64,64]", "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from srnet import get_cfg
 
+pytestmark = pytest.mark.fault("strangers: configs")
 IGNORED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 CONTENT = {
     "MODEL": {

@@ -28,6 +28,7 @@ from srnet.data.datasets.panoptic_folders import register_instances_and_panoptic
 from srnet.data.records import load_records
 from srnet.evaluation import build_evaluator
 
+pytestmark = pytest.mark.fault("strangers: panoptic data")
 IGNORED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 HEIGHT, WIDTH = 24, 32
 CLASSES = [("sky", (1, 2, 3), False), ("car", (9, 2, 3), True), ("road", (5, 5, 5), False)]

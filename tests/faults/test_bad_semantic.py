@@ -21,6 +21,7 @@ from srnet.data.records import load_records
 from srnet.data.validate import check_against_datasets
 from srnet.evaluation import build_evaluator
 
+pytestmark = pytest.mark.fault("strangers: semantic data")
 IGNORED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 NAME = "bad_semantic"
 HEIGHT, WIDTH, VOID = 24, 32, 3

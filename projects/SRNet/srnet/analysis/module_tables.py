@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from srnet.data.paths import written_to
+
 from .module_benchmark import FIELDS, REFERENCE
 
 
@@ -46,12 +48,13 @@ def plot(rows: list[dict], path: Path) -> None:
     axes.set(xlabel="map (height x width)", ylabel="forward (ms)", yscale="log")
     figure.legend(fontsize="small", loc="outside right upper", handlelength=4)
     axes.grid(alpha=0.3)
-    figure.savefig(path)
+    with written_to(path):
+        figure.savefig(path)
 
 
 def write_csv(rows: list[dict], path: Path) -> None:
     """Write the rows; times are empty where the memory did not suffice."""
-    with path.open("w", newline="") as file:
+    with written_to(path), path.open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
         writer.writerows(rows)

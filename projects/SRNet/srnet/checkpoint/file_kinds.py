@@ -24,6 +24,8 @@ SIGNATURES = (
     (0, b"7z\xbc\xaf", "a 7z archive", UNPACK),
     (257, b"ustar", "a tar archive", UNPACK),
 )
+# torch.save compresses nothing; what unpacks to much more could fill the memory.
+MAX_RATIO = 100
 HEAD = 4096  # bytes that are looked at
 # How PyTorch's files begin: zip archives, and before 1.6 pickles of this number.
 ZIP, MAGIC_NUMBER = b"PK", b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -127,6 +129,9 @@ def check_archive(path: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            claimed = sum(member.file_size for member in archive.infolist())
+            if claimed > MAX_RATIO * os.path.getsize(path):
+                raise zipfile.BadZipFile(f"it claims to hold {claimed} bytes")
             damaged = archive.testzip()
     except Exception as error:  # zipfile, its decompressors and struct raise their own
         raise CheckpointError(

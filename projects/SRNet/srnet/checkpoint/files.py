@@ -195,11 +195,12 @@ def _remove_partials(path: str) -> None:
     """Remove what processes of this machine that have ended began to write."""
     for partial in glob.glob(f"{glob.escape(path)}.{socket.gethostname()}.*.partial"):
         pid = partial.split(".")[-2]
-        if pid.isdigit() and not _is_alive(int(pid)):
+        if pid.isdigit() and not is_alive(int(pid)):
             os.remove(partial)
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine has this id."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -79,8 +79,11 @@ def find_checkpoints(folder: str) -> list[Found]:
 
 def last_checkpoint(folder: str) -> str:
     """The name in the file `last_checkpoint`; "" where there is none."""
+    path = os.path.join(folder, LAST)
+    if not os.path.isfile(path):  # missing, or a pipe
+        return ""
     try:
-        with open(os.path.join(folder, LAST), errors="replace") as f:
+        with open(path, errors="replace") as f:
             return f.read().strip().strip("\0")
     except OSError:
         return ""

@@ -113,7 +113,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     """Add Detectron2's options for several GPUs and machines."""
     parser.add_argument(
         "--num-gpus",
-        type=at_least(1),
+        type=at_least(1, "; to run on the CPU, leave it out and set MODEL.DEVICE cpu"),
         default=1,
         metavar="N",
         help="GPUs on each machine, one process each; without GPUs, processes (default: 1)",
@@ -134,6 +134,14 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="where the processes meet, as in tcp://HOST:PORT; needed with several machines "
         "(default: auto, a free port of this machine)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=positive,
+        default=10.0,
+        metavar="MINUTES",
+        help="how long processes and machines wait for each other, also while the first one "
+        "computes the results of an evaluation (default: 10)",
     )
 
 
@@ -199,16 +207,32 @@ def show(text: str, output: Path | None) -> None:
     """Print a text, and write it to a file where one is given."""
     text = text.rstrip("\n") + "\n"
     if output:
-        output.write_text(text)
+        from srnet.data.paths import written_to
+
+        with written_to(output):
+            output.write_text(text)
     print(text, end="")
 
 
-def at_least(smallest: int) -> Callable[[str], int]:
-    """The type of an option: a whole number from `smallest` on."""
+def at_least(smallest: int, advice: str = "") -> Callable[[str], int]:
+    """The type of an option: a whole number from `smallest` on. `advice` ends the message."""
 
     def read(text: str) -> int:
         if not re.fullmatch(r"[+-]?\d+", text) or int(text) < smallest:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {smallest}")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no whole number of at least {smallest}{advice}"
+            )
         return int(text)
 
     return read
+
+
+def positive(text: str) -> float:
+    """The type of an option: a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number

@@ -1,8 +1,9 @@
 """Errors as one line: what is the user's to mend, told without a traceback."""
 
 import ast
+import builtins
+import importlib
 import os
-import pydoc
 import re
 import sys
 from collections.abc import Callable
@@ -19,7 +20,9 @@ OF_CONFIG = re.compile(
 )
 # Processes of a training and workers of a loader hand their traceback to their parent as text.
 TRACEBACK = "Traceback (most recent call last)"
-OF_CHILD = re.compile(r"^(?P<type>[\w.]+): (?P<text>.*)", re.MULTILINE | re.DOTALL)
+OF_CHILD = re.compile(
+    r"^(?:(?P<module>(srnet|torch)[\w.]*)\.)?(?P<type>\w+): (?P<text>.*)", re.MULTILINE | re.DOTALL
+)
 
 
 def report(program: str, run: Callable[[], object], *, traceback: bool = False) -> int:
@@ -82,7 +85,8 @@ def _explain_child(text: str) -> str | None:
     last = list(OF_CHILD.finditer(text.rpartition(TRACEBACK)[2]))
     if not last:
         return None
-    kind, message = pydoc.locate(last[0]["type"]), last[0]["text"].strip()
+    module = importlib.import_module(last[0]["module"]) if last[0]["module"] else builtins
+    kind, message = getattr(module, last[0]["type"], None), last[0]["text"].strip()
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
         return None
     if issubclass(kind, KeyError):

@@ -5,7 +5,9 @@ links. A link inside a data set can so lead out of it (docs/SECURITY.md).
 """
 
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from detectron2.data import MetadataCatalog
@@ -34,6 +36,34 @@ def inside(root: str | os.PathLike, name: str, source: str = "") -> Path:
             f"{where}the name {name!r} leads out of {root}: only names inside it are allowed"
         )
     return Path(root) / path
+
+
+def check_regular(path: str | os.PathLike) -> None:
+    """Refuse what is no regular file before it is opened: a pipe would wait for a writer.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        OSError: it is a folder, a pipe, a socket or a device; the message names it.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(f"{os.fspath(path)} is not a regular file")
+
+
+@contextmanager
+def written_to(path: str | os.PathLike) -> Iterator[None]:
+    """Name the file in an error of what writes it, as "No space left on device".
+
+    Python names a file that cannot be opened, but not one that cannot be written to.
+
+    Raises:
+        OSError: that of the block, with a file name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
 
 
 def check_inside_image_root(

@@ -5,14 +5,18 @@ Pillow decodes. What an image becomes is the same for all tasks: 8 bits a channe
 """
 
 import os
-import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from detectron2.data import detection_utils
 from detectron2.utils.file_io import PathManager
 from PIL import Image
 
+from .paths import check_regular
+
+# Pillow refuses to decode more: a small file could fill the memory.
+MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**63)
 # "P" stores indices with a palette for viewers: the indices are what NumPy gets.
 INDEX_MODES = ("L", "P", "I", "I;16", "I;16B", "I;16L")
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -42,15 +46,30 @@ def decode(path: str | os.PathLike, what: str = "image") -> Image.Image:
         UnreadableImageError: it is missing, no regular file, no image, cut off, damaged, or too
             large for Pillow (`PIL.Image.MAX_IMAGE_PIXELS`).
     """
+    with _opened(path, what) as image:
+        image.load()
+        turn = _TURNS.get(_orientation(image))
+        return image if turn is None else image.transpose(turn)
+
+
+def stored_size(path: str | os.PathLike, what: str = "image") -> tuple[int, int]:
+    """(width, height) of an image file in pixels, before it is turned; nothing is decoded.
+
+    Raises:
+        UnreadableImageError: as :func:`decode`, but for damage after the header.
+    """
+    with _opened(path, what) as image:
+        return image.size
+
+
+@contextmanager
+def _opened(path: str | os.PathLike, what: str) -> Iterator[Image.Image]:
     path = os.fspath(path)
     try:
-        # Opening a pipe would wait for a writer.
-        if "://" not in path and not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError("it is not a regular file")
+        if "://" not in path:
+            check_regular(path)
         with PathManager.open(path, "rb") as file, Image.open(file) as image:
-            image.load()
-            turn = _TURNS.get(_orientation(image))
-            return image if turn is None else image.transpose(turn)
+            yield image
     except Exception as error:  # Pillow has no one error for a damaged file
         raise UnreadableImageError(f"cannot read the {what} {path}: {error}") from error
 

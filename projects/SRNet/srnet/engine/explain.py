@@ -13,6 +13,8 @@ from detectron2.config import CfgNode
 from detectron2.engine import train_loop
 from detectron2.utils import comm
 
+from srnet.data.paths import written_to
+
 _WORKER = re.compile(
     r"DataLoader worker .*(killed by signal|exited unexpectedly)"
     r"|Caught \S*MemoryError in DataLoader worker|unable to (mmap|allocate|resize|write) .*shm"
@@ -27,11 +29,13 @@ def training_errors_explained(cfg: CfgNode) -> Iterator[None]:
     """Turn errors that come from the size of a batch into messages that name its keys.
 
     Raises:
+        OSError: a file cannot be written; where nothing else names it, the message has OUTPUT_DIR.
         RuntimeError: memory ran out, on the GPU or in a worker of the data loader.
         ValueError: a norm had a single value a channel.
     """
     try:
-        yield
+        with written_to(cfg.OUTPUT_DIR):
+            yield
     except (ConnectionError, EOFError) as error:
         # While a batch was being received from a worker that was killed.
         frames = traceback.extract_tb(error.__traceback__)

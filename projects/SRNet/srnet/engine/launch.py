@@ -2,21 +2,30 @@
 
 import argparse
 from collections.abc import Callable
+from datetime import timedelta
 
 import detectron2.engine
 import torch
+import torch.distributed as dist
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from torch.multiprocessing import ProcessExitedException
 
 from srnet.checkpoint import load_for_evaluation
+from srnet.data.paths import written_to
 from srnet.modeling import build_model
 
+from .explain import training_errors_explained
+from .heartbeat import Heartbeat, Watch
+from .meeting import as_agent_store, join, meet, parse_url
 from .processes import close_process_groups, share_cpu_threads
 from .signals import stop_signals_passed_on
 from .trainer import Trainer
+
+DEFAULT_MINUTES = 10.0  # that processes wait for each other; Detectron2 has 30
 
 
 def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
@@ -26,22 +35,67 @@ def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespac
 
     Args:
         main: what each process runs.
-        args: its argument, with `num_gpus`, `num_machines`, `machine_rank` and `dist_url`.
+        args: its argument, with `num_gpus`, `num_machines`, `machine_rank`, `dist_url`, and
+            `timeout` in minutes (10 without it).
 
     Raises:
         ValueError: one of these contradicts the machine or the others.
+        ChildProcessError: a process was killed.
+        TimeoutError: a machine did not come, or a process did not answer; the message names it.
         SystemExit: a signal stopped the training in all processes; 128 plus its number.
     """
     check_processes(args)
-    with stop_signals_passed_on(args.num_gpus * args.num_machines):
-        detectron2.engine.launch(
-            run_process,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(main, args),
-        )
+    processes = args.num_gpus * args.num_machines
+    if processes == 1:
+        run_process(main, args)
+        return
+    timeout = timedelta(minutes=getattr(args, "timeout", DEFAULT_MINUTES))
+    meeting = meet(args, timeout)
+    first = args.machine_rank * args.num_gpus
+    try:
+        with (
+            stop_signals_passed_on(processes),
+            Watch(meeting, processes, range(first, first + args.num_gpus)),
+            as_agent_store(),
+        ):
+            detectron2.engine.launch(
+                run_one_of_many,
+                args.num_gpus,
+                num_machines=args.num_machines,
+                machine_rank=args.machine_rank,
+                dist_url=meeting.url,
+                args=(main, args, meeting.host, meeting.port, timeout),
+                timeout=timeout,
+            )
+    except ProcessExitedException as error:
+        raise ChildProcessError(
+            f"rank {first + error.error_index} ended with {error.signal_name or error.exit_code}"
+            + (": most likely the memory ran out" if error.signal_name == "SIGKILL" else "")
+        ) from error
+
+
+def run_one_of_many(
+    main: Callable[[argparse.Namespace], object],
+    args: argparse.Namespace,
+    host: str,
+    port: int,
+    timeout: timedelta,
+) -> object:
+    """Run one of several processes, watched by all launchers.
+
+    Args:
+        main: what it runs.
+        args: its argument.
+        host: where the launch has its store.
+        port: where the launch has its store.
+        timeout: of collective operations.
+    """
+    if dist.get_backend() != dist.Backend.GLOO:
+        # Detectron2 makes this group with PyTorch's default.
+        dist.distributed_c10d._set_pg_timeout(timeout, comm._get_global_gloo_group())
+    heartbeat = Heartbeat(join(host, port, timeout), comm.get_rank(), comm.get_world_size())
+    with heartbeat.beating():
+        return run_process(main, args)
 
 
 @close_process_groups
@@ -58,7 +112,10 @@ def check_processes(args: argparse.Namespace) -> None:
     """
     gpus = torch.cuda.device_count()
     if args.num_gpus < 1:
-        raise ValueError(f"--num-gpus {args.num_gpus}: must be at least 1; a CPU counts as one")
+        raise ValueError(
+            f"--num-gpus {args.num_gpus}: must be at least 1; to run on the CPU, leave it out and "
+            "set MODEL.DEVICE cpu"
+        )
     if gpus and args.num_gpus > gpus:
         raise ValueError(f"--num-gpus {args.num_gpus}: this machine has {gpus}")
     if args.num_machines < 1:
@@ -73,6 +130,8 @@ def check_processes(args: argparse.Namespace) -> None:
             f"--num-machines {args.num_machines} needs --dist-url tcp://HOST:PORT, "
             "the same on all machines"
         )
+    if args.num_gpus * args.num_machines > 1 and args.dist_url != "auto":
+        parse_url(args.dist_url)
 
 
 def set_up(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -82,7 +141,8 @@ def set_up(cfg: CfgNode, args: argparse.Namespace) -> None:
         cfg: the config of the run.
         args: the command line, which is logged.
     """
-    default_setup(cfg, args)
+    with written_to(cfg.OUTPUT_DIR):
+        default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="srnet")
     if cfg.MODEL.DEVICE == "cpu":
         share_cpu_threads()
@@ -118,7 +178,8 @@ def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict:
         raise ValueError("DATASETS.TEST is empty: name at least one dataset to evaluate on")
     model = build_model(cfg)
     load_for_evaluation(cfg, model, resume=resume)
-    results = Trainer.test(cfg, model)
+    with training_errors_explained(cfg):
+        results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
     return results

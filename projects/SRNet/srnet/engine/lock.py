@@ -17,6 +17,8 @@ from collections.abc import Iterator
 
 from detectron2.utils import comm
 
+from srnet.data.paths import written_to
+
 NAME = "training.lock"
 REFRESH_SECONDS = 60
 STALE_SECONDS = 600
@@ -107,7 +109,7 @@ class OutputDirLock:
             descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return False
-        with os.fdopen(descriptor, "w") as file:
+        with written_to(self.path), os.fdopen(descriptor, "w") as file:
             file.write(text)
         return True
 

@@ -3,7 +3,9 @@
 import json
 import os
 
-from detectron2.utils.events import EventStorage, JSONWriter
+from detectron2.utils.events import EventStorage, JSONWriter, TensorboardXWriter
+
+from srnet.data.paths import written_to
 
 # The largest window over which Detectron2's writers smooth, in iterations.
 WINDOW = 20
@@ -24,12 +26,42 @@ class MetricsWriter(JSONWriter):
         super().__init__(path)
         self._path = path
 
+    def write(self) -> None:
+        """Write the latest values.
+
+        Raises:
+            OSError: it cannot be written; the message names the file.
+        """
+        with written_to(self._path):
+            super().write()
+
     def start_at(self, iteration: int) -> None:
         """Drop the lines of this iteration and later ones: they are written again."""
         self.close()
         drop_lines_from(self._path, iteration)
         super().__init__(self._path)
         self._last_write = iteration - 1
+
+
+class EventsWriter(TensorboardXWriter):
+    """Detectron2's TensorboardXWriter, whose errors name the file.
+
+    Args:
+        folder: where TensorBoard's files are.
+    """
+
+    def __init__(self, folder: str):
+        super().__init__(folder)
+        self._path = os.path.join(folder, "events.out.tfevents.*")
+
+    def write(self) -> None:
+        """Write the latest values.
+
+        Raises:
+            OSError: it cannot be written; the message names the file.
+        """
+        with written_to(self._path):
+            super().write()
 
 
 def drop_lines_from(path: str, iteration: int) -> None:
@@ -51,7 +83,7 @@ def drop_lines_from(path: str, iteration: int) -> None:
             kept[number] = line
     partial = f"{path}.partial-{os.getpid()}"
     try:
-        with open(partial, "w", encoding="utf-8") as f:
+        with written_to(path), open(partial, "w", encoding="utf-8") as f:
             f.writelines(f"{line}\n" for line in kept.values())
         os.replace(partial, path)
     finally:

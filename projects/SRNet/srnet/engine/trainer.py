@@ -13,7 +13,7 @@ from detectron2.engine.hooks import EvalHook, PreciseBN
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
-from detectron2.utils.events import CommonMetricPrinter, EventWriter, TensorboardXWriter
+from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.optim import Optimizer
@@ -35,7 +35,7 @@ from .divergence import FiniteAMPTrainer, FiniteTrainer, advise_after_divergence
 from .explain import tracebacks_in_files_alone, training_errors_explained
 from .learning_rate import scale_learning_rate
 from .lock import check_unlocked, output_dir_locked
-from .metrics import History, MetricsWriter, recent_history, restore_history
+from .metrics import EventsWriter, History, MetricsWriter, recent_history, restore_history
 from .randomness import run_seed
 from .resume import (
     log_changes,
@@ -192,7 +192,7 @@ class Trainer(DefaultTrainer):
         folder = self.cfg.OUTPUT_DIR
         os.makedirs(folder, exist_ok=True)
         self._metrics = MetricsWriter(os.path.join(folder, "metrics.json"))
-        return [CommonMetricPrinter(self.max_iter), self._metrics, TensorboardXWriter(folder)]
+        return [CommonMetricPrinter(self.max_iter), self._metrics, EventsWriter(folder)]
 
     def train(self) -> dict | None:
         """Run the training, from `start_iter` on.

@@ -11,7 +11,8 @@ from PIL import Image
 
 from srnet.data.datasets.cityscapes import IMAGE_SUFFIX
 from srnet.data.datasets.semantic_folders import list_files
-from srnet.data.paths import inside
+from srnet.data.paths import inside, written_to
+from srnet.data.read import decode, stored_size
 from srnet.extras import require_extra
 
 PREDICTION_SUFFIX = "_pred_labelIds.png"
@@ -48,7 +49,8 @@ def write_label_ids(sem_seg: torch.Tensor, file_name: str, folder: str) -> str:
     name = os.path.basename(file_name).removesuffix(IMAGE_SUFFIX) + PREDICTION_SUFFIX
     path = str(inside(folder, name))
     train_ids = sem_seg.argmax(dim=0).to("cpu", torch.uint8).numpy()
-    Image.fromarray(label_ids()[train_ids]).save(path, format="PNG")
+    with written_to(path):
+        Image.fromarray(label_ids()[train_ids]).save(path, format="PNG")
     return path
 
 
@@ -118,7 +120,7 @@ def write_archive(predictions: Sequence[str], archive: str) -> None:
     os.makedirs(os.path.dirname(os.path.abspath(archive)), exist_ok=True)
     try:
         # PNG is compressed already.
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as file:
+        with written_to(archive), zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as file:
             for path in predictions:
                 file.write(path, os.path.basename(path))
         os.replace(partial, archive)
@@ -128,13 +130,9 @@ def write_archive(predictions: Sequence[str], archive: str) -> None:
 
 
 def _check_prediction(path: str, image: str, evaluated: list[int]) -> None:
-    with Image.open(image) as file:
-        size = file.size
-    try:
-        with Image.open(path) as file:
-            mode, label = file.mode, np.array(file)
-    except (OSError, SyntaxError) as error:  # Pillow has both for broken files
-        raise ValueError(f"cannot read the prediction {path}: {error}") from error
+    size = stored_size(image)
+    picture = decode(path, "prediction")
+    mode, label = picture.mode, np.asarray(picture)
     if mode != "L":
         raise ValueError(f"{path} is a {mode} image; the test server takes 8-bit label ids")
     if label.shape[::-1] != size:

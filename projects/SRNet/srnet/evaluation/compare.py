@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from srnet.data.paths import check_regular
+
 
 def read(path: Path, dataset: str | None) -> dict:
     """Read an evaluation.
@@ -32,10 +34,11 @@ def read(path: Path, dataset: str | None) -> dict:
             names = ", ".join(file.name.removesuffix("_iou.json") for file in files)
             raise ValueError(f"{path} has results of {names}: choose one with --dataset")
         path = files[0]
+    check_regular(path)
     try:
         result = json.loads(path.read_text())
         return {key: result[key] for key in ("dataset", "mean", "classes")}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not the result of an evaluation: {error!r}") from error
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from srnet.data.paths import check_regular
+
 # What models record during training under names with a slash, as evaluators do.
 TRAINING = ("rpn", "roi_head", "fast_rcnn", "mask_rcnn", "keypoint_head")
 # Evaluators name a metric of a class METRIC-CLASS.
@@ -26,10 +28,20 @@ def read_metrics(path: Path) -> dict[str, dict[str, float]]:
         FileNotFoundError: there is no such file.
         ValueError: it holds no evaluation.
     """
-    for line in reversed(path.read_text().splitlines()):
-        record = json.loads(line)
+    check_regular(path)
+    lines = path.read_text(errors="replace").splitlines()
+    for number, line in reversed(list(enumerate(lines, start=1))):
+        try:
+            record = json.loads(line)
+            items = record.items()
+        except (ValueError, AttributeError, RecursionError) as error:
+            if number == len(lines):
+                continue  # an interrupted training was writing it
+            raise ValueError(
+                f"{path}, line {number}: not a line of metrics: {line[:40]!r}"
+            ) from error
         tasks: dict[str, dict[str, float]] = {}
-        for key, value in record.items():
+        for key, value in items:
             task, slash, metric = key.rpartition("/")
             if slash and task not in TRAINING and isinstance(value, float):
                 tasks.setdefault(task, {})[metric] = value

@@ -9,6 +9,7 @@ from detectron2.data import Metadata
 from detectron2.evaluation import COCOPanopticEvaluator
 from detectron2.utils import comm
 
+from srnet.data.paths import written_to
 from srnet.data.validate import read_panoptic
 
 
@@ -45,7 +46,7 @@ class PanopticEvaluator(COCOPanopticEvaluator):
             truth = {**truth, "annotations": kept}
         with tempfile.TemporaryDirectory(prefix="panoptic_truth") as folder:
             path = os.path.join(folder, "panoptic.json")
-            with open(path, "w") as file:
+            with written_to(path), open(path, "w") as file:
                 json.dump(truth, file)
             self._metadata = SimpleNamespace(**{**registered.as_dict(), "panoptic_json": path})
             try:

@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from numpy.typing import DTypeLike
 from tabulate import tabulate
 
-from srnet.data.paths import inside
+from srnet.data.paths import inside, written_to
 from srnet.data.read import check_label_size, read_label
 
 
@@ -169,7 +169,7 @@ def _report(results: dict, mean: str, dataset_name: str, folder: str | None) -> 
     if folder:
         os.makedirs(folder, exist_ok=True)
         path = inside(folder, f"{dataset_name}_iou.json")
-        with open(path, "w") as file:
+        with written_to(path), open(path, "w") as file:
             values = {"dataset": dataset_name, "mean": results[mean], "classes": classes}
             json.dump({key: _plain(value) for key, value in values.items()}, file, indent=1)
 

@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from srnet.data.paths import written_to
+
 
 def draw_sheet(
     path: str | os.PathLike,
@@ -47,4 +49,5 @@ def draw_sheet(
         ]
         per_line = 4 * columns if len(legend) > 5 * columns else len(legend)
         figure.legend(handles=patches, loc="lower center", ncols=per_line, frameon=False)
-    figure.savefig(path)
+    with written_to(path):
+        figure.savefig(path)

@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure and print a table."""
     from srnet import get_cfg
     from srnet.analysis.latency import compare, describe, time_models
+    from srnet.data.paths import written_to
 
     device = choose_device(args)
     names = [args.config_file, *([args.compare] if args.compare else [])]
@@ -58,4 +59,5 @@ def run(args: argparse.Namespace) -> None:
     print(describe(**how))
     print(compare(times, args.batch))
     if args.json:
-        args.json.write_text(json.dumps(times, indent=1))
+        with written_to(args.json):
+            args.json.write_text(json.dumps(times, indent=1))

@@ -26,7 +26,7 @@ from PIL import Image
 from srnet.data.datasets.camvid import CLASSES, IMAGES, THINGS, VOID
 from srnet.data.datasets.root import datasets_root
 from srnet.data.datasets.semantic_folders import load_semantic_folders
-from srnet.data.paths import inside
+from srnet.data.paths import inside, written_to
 from srnet.data.prepare.conversion import replacing_folder
 from srnet.data.read import read_label
 
@@ -68,11 +68,16 @@ def convert(folder: Path, split: str, record: dict) -> tuple[str, dict, list, li
     name = f"{Path(record['file_name']).stem}.png"
     labels = np.array([VOID, *(category - 1 for category in categories)], np.uint8)[ids]
     colors = np.array([0, *(coco.panoptic_id(i + 1) for i in range(len(categories)))])[ids]
-    Image.fromarray(coco.id_to_color(colors)).save(inside(folder / f"panoptic_{split}", name))
+    _write(coco.id_to_color(colors), inside(folder / f"panoptic_{split}", name))
     targets = coco.stuff_targets(labels, IS_THING, VOID)
-    Image.fromarray(targets).save(inside(folder / f"stuff_{split}", name))
+    _write(targets, inside(folder / f"stuff_{split}", name))
     height, width = ids.shape
     return name, {"height": height, "width": width}, *coco.annotate(ids, categories, THING_IDS)
+
+
+def _write(image: np.ndarray, path: Path) -> None:
+    with written_to(path):
+        Image.fromarray(image).save(path)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +130,8 @@ def prepare(arguments: argparse.Namespace) -> None:
             instances, panoptic = coco.coco_files(images, annotations, TABLE)
             for kind, content in (("instances", instances), ("panoptic", panoptic)):
                 path = folder / "annotations" / f"{kind}_{split}.json"
-                path.write_text(json.dumps(content))
+                with written_to(path):
+                    path.write_text(json.dumps(content))
             found = [thing["category_id"] for thing in instances["annotations"]]
             counts = ", ".join(f"{found.count(i)} {TABLE[i - 1][0]}" for i in THING_IDS)
             print(f"{split}: {len(images)} images, {len(found)} instances: {counts}")

@@ -1,12 +1,16 @@
 """What the preparations share: writing whole files, checking all labels, running as a script."""
 
 import argparse
+import ctypes
+import glob
 import os
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,6 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from srnet.checkpoint.files import is_alive
+from srnet.data.paths import written_to
 from srnet.data.read import check_label_size, decode, read_label
 
 
@@ -29,11 +35,16 @@ class Conversion(NamedTuple):
 
 @contextmanager
 def replacing(path: Path, source: Path) -> Iterator[Path]:
-    """Give a name to write to; the file gets the time of `source` and then the place of `path`."""
+    """Give a name to write to; the file gets the time of `source` and then the place of `path`.
+
+    Raises:
+        OSError: it cannot be written; the message names `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
-        yield temporary
+        with written_to(path):
+            yield temporary
         if not temporary.is_symlink():
             os.utime(temporary, ns=(time.time_ns(), source.stat().st_mtime_ns))
         os.replace(temporary, path)
@@ -45,20 +56,63 @@ def replacing(path: Path, source: Path) -> Iterator[Path]:
 def replacing_folder(output: Path) -> Iterator[Path]:
     """Give a folder to fill beside `output`, which then takes its place.
 
-    A run that breaks off leaves nothing half made.
+    A run that breaks off leaves nothing half made. What a killed one left beside `output` is
+    removed by the next one, and `output` is brought back where it was missing at that moment.
+
+    Raises:
+        OSError: it cannot be written; the message names a file or the folder.
     """
+    _remove_left_folders(output)
     new, old = (
-        output.with_name(f"{output.name}.{which}-{os.getpid()}") for which in ("new", "old")
+        output.with_name(f"{output.name}.{which}-{socket.gethostname()}.{os.getpid()}")
+        for which in ("new", "old")
     )
     try:
-        new.mkdir(parents=True)
-        yield new
-        if output.exists():
+        with written_to(new):
+            new.mkdir(parents=True)
+            yield new
+        if not output.exists():
+            new.rename(output)
+        elif not exchange(new, output):
             output.rename(old)
-        new.rename(output)
+            new.rename(output)
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Swap two folders in one step, so that neither name is ever missing.
+
+    Returns:
+        Whether it was done; not all systems and file systems can.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    here, swap = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    return rename(here, os.fsencode(first), here, os.fsencode(second), swap) == 0
+
+
+def _remove_left_folders(output: Path) -> None:
+    """Remove what processes of this machine that are gone left beside a folder."""
+    for which in ("old", "new"):
+        for left in _left_by_others(output.parent, f"{output.name}.{which}-", ""):
+            if which == "old" and not output.exists():
+                left.rename(output)
+            else:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _left_by_others(folder: Path, start: str, end: str) -> list[Path]:
+    """Paths `start`HOST.PID`end` of this host whose process is gone; `start` may be a pattern."""
+    pattern = f"{start}{glob.escape(socket.gethostname())}.*{end}"
+    found = []
+    for path in folder.glob(pattern):
+        pid = path.name.removesuffix(end).rpartition(".")[2]
+        if pid.isdigit() and not is_alive(int(pid)):
+            found.append(path)
+    return found
 
 
 def is_current(path: Path, source: Path, link: bool = False) -> bool:
@@ -126,6 +180,9 @@ def run(
     workers: int,
 ) -> None:
     """Convert and check all labels of a split, in processes, and print what it holds."""
+    for folder in {item.label.parent for item in items} | {item.image.parent for item in items}:
+        for left in _left_by_others(folder, ".*.", ".tmp"):
+            left.unlink(missing_ok=True)
     written = sum(_map(partial(convert, read=read), items, workers))
     counts = np.zeros(256, np.int64)
     for found in _map(partial(check, num_classes=num_classes, void=void), items, workers):
@@ -141,8 +198,13 @@ def _map(function: Callable, items: list, workers: int) -> Iterable:
     if workers <= 1:
         yield from map(function, items)
         return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(function, items, chunksize=16)
+    try:
+        with ProcessPoolExecutor(workers) as pool:
+            yield from pool.map(function, items, chunksize=16)
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            f"a process of {workers} was killed, most likely for lack of memory: lower --workers"
+        ) from error
 
 
 def check_count(what: str, found: int, expected: int, partial_: bool) -> None:

@@ -7,6 +7,7 @@ keeps what is there and checks everything again. datasets/README.md says what to
 """
 
 import argparse
+import math
 import re
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 from srnet.data.datasets.pascal_context import CLASSES, FOLDER, IMAGES, VOID
 from srnet.data.datasets.root import datasets_root
-from srnet.data.paths import inside
+from srnet.data.paths import check_regular, inside
 from srnet.data.prepare.conversion import (
     Conversion,
     add_link_argument,
@@ -24,7 +25,7 @@ from srnet.data.prepare.conversion import (
     copy_image,
     run,
 )
-from srnet.data.read import read_label
+from srnet.data.read import MAX_PIXELS, read_label
 from srnet.extras import require_extra
 
 # Names in the release's 59_labels.txt -> those in its list of 459.
@@ -39,10 +40,14 @@ def read_mat(path: Path) -> np.ndarray:
         ValueError: it is no such file; the message names it.
     """
     require_extra("scipy", f"reading {path}")
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
+    check_regular(path)
     try:
-        label = loadmat(path)["LabelMap"].astype(np.int64)
+        sizes = {name: shape for name, shape, _ in whosmat(path)}
+        if math.prod(sizes["LabelMap"]) > MAX_PIXELS:
+            raise ValueError(f"it claims to have {sizes['LabelMap']} pixels")
+        label = loadmat(path, variable_names=["LabelMap"])["LabelMap"].astype(np.int64)
     except Exception as error:  # SciPy has no one error for a damaged file
         raise ValueError(f"{path} holds no LabelMap of Pascal Context: {error!r}") from error
     if label.ndim != 2 or label.min() < 0 or label.max() > 459:

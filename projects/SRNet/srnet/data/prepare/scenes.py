@@ -27,6 +27,7 @@ from pycocotools import mask as mask_api
 
 from srnet.data.datasets.root import datasets_root
 from srnet.data.datasets.scenes import CLASSES, NUM_THINGS, SPLITS, VOID
+from srnet.data.paths import written_to
 from srnet.data.prepare.conversion import replacing_folder
 from srnet.data.prepare.scenes_street import STUFF, THINGS, draw_scene
 
@@ -64,7 +65,8 @@ def write_image(path: Path, image: np.ndarray) -> None:
         OSError: it cannot be written.
     """
     quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else []
-    path.write_bytes(cv2.imencode(path.suffix, image, quality)[1].tobytes())
+    with written_to(path):
+        path.write_bytes(cv2.imencode(path.suffix, image, quality)[1].tobytes())
 
 
 def write_split(root: Path, split: str, count: int, size: tuple[int, int]) -> dict[str, int]:
@@ -84,7 +86,9 @@ def write_split(root: Path, split: str, count: int, size: tuple[int, int]) -> di
     (root / "annotations").mkdir(exist_ok=True)
     instances, panoptic = coco.coco_files(images, annotations, CLASSES)
     for kind, content in (("instances", instances), ("panoptic", panoptic)):
-        (root / "annotations" / f"{kind}_{split}.json").write_text(json.dumps(content))
+        path = root / "annotations" / f"{kind}_{split}.json"
+        with written_to(path):
+            path.write_text(json.dumps(content))
     found = [s["category_id"] for *_, segments in annotations for s in segments]
     return {name: found.count(i + 1) for i, name in enumerate(NAMES)}
 

@@ -16,9 +16,12 @@ from typing import Any, TypeGuard
 import numpy as np
 from pycocotools import mask as mask_api
 
+from ..paths import check_regular
+from ..read import MAX_PIXELS
 from .boxes import check_box_format
 
 MAX_NUMBER = 2**63 - 1
+MAX_SIDE = 100_000  # pixels; drawing a polygon takes memory for its length
 MAX_SHOWN = 20  # findings in a message
 TOLERANCE = 1.0  # pixels by which a box may reach beyond its image; Detectron2 clips it
 _EMPTY: list = []  # marks the polygons of an instance none of which has three points
@@ -73,6 +76,7 @@ def parse_json(json_file: str | os.PathLike) -> Any:
     Raises:
         ValueError: it is none, cut off, or begins with a byte order mark; the message names it.
     """
+    check_regular(json_file)
     with open(json_file, "rb") as file:
         text = file.read()
     if text.startswith(b"\xef\xbb\xbf"):
@@ -85,6 +89,8 @@ def parse_json(json_file: str | os.PathLike) -> Any:
             f"{json_file} is not JSON, or cut off ({len(text)} bytes): {error}. It begins with "
             f"{start!r}"
         ) from error
+    except RecursionError as error:
+        raise ValueError(f"{json_file} is nested too deeply for an annotation file") from error
 
 
 def message_of(json_file: str | os.PathLike, findings: list[str]) -> str:
@@ -158,7 +164,17 @@ def check_images(images: list[dict]) -> list[str]:
                     f"the image {name!r} (id {identity!r}) has {key} {value!r}, not a number of "
                     "pixels"
                 )
+        height, width = image.get("height"), image.get("width")
+        if is_id(height) and is_id(width) and _is_too_large(height, width):
+            findings.append(
+                f"the image {name!r} (id {identity!r}) has {width} x {height} pixels; images of "
+                f"more than {MAX_PIXELS} pixels, or {MAX_SIDE} on a side, are not read"
+            )
     return findings + duplicates("images have the id", (image.get("id") for image in images))
+
+
+def _is_too_large(height: int, width: int) -> bool:
+    return height * width > MAX_PIXELS or max(height, width) > MAX_SIDE
 
 
 def _check_annotations(content: dict, masks: bool) -> list[str]:
