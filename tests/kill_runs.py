@@ -138,6 +138,17 @@ def difference(one, two, where="checkpoint"):
     return next((found for pair in pairs if (found := difference(*pair))), "")
 
 
+def logged(folder):
+    """The values of metrics.json, as text (NaN is not NaN), by iteration and name."""
+    records = [json.loads(line) for line in (folder / "metrics.json").open()]
+    return {
+        (record["iteration"], name): str(value)
+        for record in records
+        for name, value in record.items()
+        if name not in TIMES
+    }
+
+
 def compare(whole, killed):
     """What of a training that was killed differs from the one that was not: messages."""
     problems, curve = [], {}
@@ -156,12 +167,14 @@ def compare(whole, killed):
         states = [torch.load(f / name, weights_only=True) for f in (whole, killed)]
         if found := difference(*states):
             problems.append(f"{name}: {found}")
-    lines = []
-    for folder in (whole, killed):
-        records = [json.loads(line) for line in (folder / "metrics.json").open()]
-        lines.append([{k: v for k, v in r.items() if k not in TIMES} for r in records])
-    if lines[0] != lines[1]:
-        problems.append("metrics.json")
+    expected, found = logged(whole), logged(killed)
+    # A kill takes lines that were not written yet, and an evaluation after its checkpoint.
+    if not found.items() <= expected.items():
+        problems.append(f"metrics.json: {sorted(found.items() - expected.items())[:3]}")
+    last = max(iteration for iteration, _ in expected)
+    missing = {key for key in expected.keys() - found.keys() if key[0] == last}
+    if missing:
+        problems.append(f"metrics.json has no {sorted(missing)[:3]}")
     left = [p.name for p in killed.rglob("*partial*")] + [p.name for p in killed.glob("*.lock*")]
     if left:
         problems.append(f"left behind: {left}")

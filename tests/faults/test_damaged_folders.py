@@ -69,8 +69,11 @@ def spoil(change):
 
 def other_optimizer(folder):
     data = torch.load(folder / NEWER, weights_only=True)
-    groups = data["trainer"]["_trainer"]["optimizer"]["param_groups"]
-    groups[0]["params"] = groups[0]["params"][:-1]
+    optimizer = data["trainer"]["_trainer"]["optimizer"]
+    places = sorted(optimizer["state"])
+    optimizer["state"] = {
+        i: optimizer["state"][j] for i, j in zip(places, places[::-1], strict=True)
+    }
     torch.save(data, folder / NEWER)
 
 
