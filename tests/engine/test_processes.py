@@ -1,84 +1,123 @@
-"""A run on two processes without a GPU is the run on one, in double precision to rounding.
-
-In single precision the two part after a few steps, as runs do whose sums are ordered otherwise.
-"""
+"""A run on two or four processes without a GPU is the run on one, to rounding, in every loss."""
 
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+import process_runs
 import pytest
-from srnet import get_cfg
-from srnet.engine import close_process_groups
+from PIL import Image
+from srnet.data.prepare import scenes
+from srnet.data.prepare.conversion import run_script
 
-
-@close_process_groups
-def run(output: str, config: str, opts: list[str]) -> None:
-    import torch
-    from detectron2.engine import HookBase
-    from detectron2.utils import comm
-    from detectron2.utils.env import seed_all_rng
-    from srnet.engine import Trainer
-
-    torch.set_num_threads(1)
-    cfg = get_cfg(config, opts)
-    seed_all_rng(cfg.SEED + comm.get_rank())
-    losses = []
-
-    class DoubleTrainer(Trainer):
-        @classmethod
-        def build_model(cls, cfg):
-            return super().build_model(cfg).double()
-
-    trainer = DoubleTrainer(cfg)
-
-    class Record(HookBase):
-        def after_step(self):
-            if comm.is_main_process():
-                losses.append(self.trainer.storage.history("total_loss").latest())
-
-    trainer._hooks = [h for h in trainer._hooks if type(h).__name__ == "LRScheduler"]
-    trainer.register_hooks([Record()])
-    trainer.train()
-    if comm.is_main_process():
-        model = trainer.checkpointer.model
-        average = {n: b.mean().item() for n, b in model.named_buffers() if "running" in n}
-        with open(output, "w") as f:
-            json.dump([losses, average], f)
-
-
-def main(processes: str, output: str, config: str, *opts: str) -> None:
-    from detectron2.engine import launch
-
-    launch(run, int(processes), dist_url="auto", args=(output, config, list(opts)))
-
-
-@pytest.mark.parametrize("loss", ["cross_entropy", "ohem"])
-def test_two_processes_have_the_losses_of_one(small_camvid, root, tmp_path, loss):
-    config = root / "configs/CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
-    chosen = {"INPUT.CROP.SIZE": "[64,64]", "INPUT.MIN_SIZE_TRAIN": "(48,96)", "SEED": 1}
-    chosen |= {"SOLVER.IMS_PER_BATCH": 4, "DATALOADER.NUM_WORKERS": 0, "SOLVER.WARMUP_ITERS": 0}
-    chosen |= {"SOLVER.MAX_ITER": 6, "OUTPUT_DIR": tmp_path, "DATASETS.TEST": "()"}
+COMMON = {
+    "MODEL.DEVICE": "cpu",
+    "SOLVER.MAX_ITER": 3,
+    "SOLVER.IMS_PER_BATCH": 8,
+    "SOLVER.WARMUP_ITERS": 0,
+    "SOLVER.ACCUMULATE": 1,
+    "DATALOADER.NUM_WORKERS": 0,
+    "DATASETS.TEST": "()",
+    "SEED": 1,
+}
+SEMANTIC = {"INPUT.CROP.SIZE": "[64,64]", "INPUT.MIN_SIZE_TRAIN": "(48,96)"}
+CLASSIFIER = {
+    "MODEL.CLASSIFIER.NUM_CLASSES": 2,
+    "INPUT.CLASSIFICATION.SIZE": 32,
+    "INPUT.CLASSIFICATION.MIXUP": 0.2,
+    "DATASETS.IMAGE_FOLDER_TRAIN": "classes",
+    "MODEL.RESNETS.NORM": "SyncBN",
+}
+DETECTOR = {
+    # Images of a batch differ in size, so some processes have smaller ones than others.
+    "INPUT.MIN_SIZE_TRAIN": "(64,80,96)",
+    "INPUT.MAX_SIZE_TRAIN": 128,
+    "DATASETS.TRAIN": "('scenes_panoptic_train_separated',)",
+    "MODEL.ROI_HEADS.NUM_CLASSES": 4,
+    # Few, so that sampling leaves some out.
+    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": 16,
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 16,
+}
+CLIP = {
+    "SOLVER.CLIP_GRADIENTS.ENABLED": True,
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "norm",
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": 1.0,
+}
+ALL = {**CLIP, "SOLVER.EMA.ENABLED": True, "SOLVER.ACCUMULATE": 2}
+CAMVID = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
+QUICK = "quick_schedules/mask_rcnn_R_18_FPN_SR.yaml"
+CASCADE = {
+    "MODEL.ROI_HEADS.NAME": "GlobalBatchCascadeROIHeads",
+    "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": True,
+}
+RUNS = {
+    "semantic": (CAMVID, SEMANTIC),
     # With no fewest number, OHEM decides for each pixel alone.
-    chosen |= {"MODEL.SEM_SEG_HEAD.LOSS_TYPE": loss, "MODEL.SEM_SEG_HEAD.OHEM_MIN_KEPT": 0}
-    opts = [str(x) for item in chosen.items() for x in item]
-    results = []
-    for processes in ("1", "2"):
-        output = tmp_path / f"{processes}.json"
-        subprocess.run(
-            [sys.executable, __file__, processes, output, config, *opts],
-            env={**os.environ, "DETECTRON2_DATASETS": str(small_camvid), "OMP_NUM_THREADS": "1"},
-            check=True,
+    "ohem": (
+        CAMVID,
+        {
+            **SEMANTIC,
+            "MODEL.SEM_SEG_HEAD.LOSS_TYPE": "ohem",
+            "MODEL.SEM_SEG_HEAD.OHEM_MIN_KEPT": 0,
+        },
+    ),
+    # Asymmetric non-local attention has dropout.
+    "dropout": (CAMVID, {**SEMANTIC, **ALL, "MODEL.CONTEXT.NAME": "ann"}),
+    "classifier": ("ImageNet-Classification/resnet_18_SR.yaml", {**CLASSIFIER, **ALL}),
+    "mask_rcnn": (QUICK, {**DETECTOR, **ALL}),
+    "cascade": (QUICK, {**DETECTOR, **CASCADE}),
+    "panoptic": ("quick_schedules/scenes_panoptic_fpn_R_18_SR.yaml", {**DETECTOR, **ALL}),
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory, small_camvid, root):
+    """The results of every run by name, on each number of processes."""
+    base, output = tmp_path_factory.mktemp("trees"), tmp_path_factory.mktemp("runs")
+    (base / "camvid").symlink_to(small_camvid / "camvid")
+    run_script(
+        scenes,
+        ["--output", str(base / "scenes"), "--size", "96x128", "--train", "16", "--val", "1"],
+    )
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        (base / "classes" / name).mkdir(parents=True)
+        for i in range(8):
+            pixels = rng.integers(0, 256, (40, 48, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(base / "classes" / name / f"{i}.png")
+    runs = {}
+    for name, (config, options) in RUNS.items():
+        chosen = {**COMMON, **options}
+        opts = [str(x) for item in chosen.items() for x in item]
+        runs[name] = (str(root / "configs" / config), opts)
+
+    def start(processes):
+        folder = output / str(processes)
+        folder.mkdir()
+        finished = subprocess.run(
+            [sys.executable, process_runs.__file__, str(processes), folder, json.dumps(runs)],
+            env={**os.environ, "DETECTRON2_DATASETS": str(base), "OMP_NUM_THREADS": "1"},
             capture_output=True,
+            text=True,
         )
-        results.append(json.loads(output.read_text()))
-    (one, statistics), (two, statistics_of_two) = results
-    assert len(one) == 6 and len(set(one)) == 6
-    assert two == pytest.approx(one, rel=1e-8)
-    means = [name for name in statistics if "running_mean" in name]
-    assert [statistics_of_two[n] for n in means] == pytest.approx([statistics[n] for n in means])
+        assert finished.returncode == 0, finished.stderr[-3000:]
+        return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+
+    with ThreadPoolExecutor() as pool:
+        counts = (1, 2, 4)
+        return dict(zip(counts, pool.map(start, counts), strict=True))
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("name", RUNS)
+def test_every_logged_loss_is_that_of_one_process(results, name, processes):
+    one, several = results[1][name], results[processes][name]
+    totals = [losses["total_loss"] for losses in one["losses"]]
+    assert len(totals) == 3 and len(set(totals)) == 3
+    for expected, found in zip(one["losses"], several["losses"], strict=True):
+        assert found == pytest.approx(expected, rel=1e-6)
+    assert several["statistics"] == pytest.approx(one["statistics"], rel=1e-4, abs=1e-8)
+    assert several["average"] == pytest.approx(one["average"], rel=1e-6)

@@ -62,7 +62,8 @@ def test_both_builders_build_the_same(family, channels_last):
         assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
 
 
-def test_cbam_in_a_detector_has_norms_that_a_cpu_runs():
+def test_cbam_in_a_detector_has_norms_that_a_cpu_runs(monkeypatch):
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
     model = build_detectron2(read("frozen"))
     norms = [m for m in model.modules() if isinstance(m, NaiveSyncBatchNorm)]
     assert len(norms) == 2  # one for each block of res5

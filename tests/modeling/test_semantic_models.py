@@ -3,6 +3,7 @@
 import pytest
 import torch
 from detectron2.layers import NaiveSyncBatchNorm, ShapeSpec
+from detectron2.utils import comm
 from fvcore.nn import FlopCountAnalysis
 from srnet import build_model, get_cfg
 from srnet.layers import PyramidPooling, SqueezeReasoning
@@ -127,10 +128,12 @@ def test_a_fresh_sr_changes_no_prediction(build):
         assert torch.equal(plain(batch)[0]["sem_seg"], twin(batch)[0]["sem_seg"])
 
 
-def test_synchronized_batch_norm_runs_on_a_cpu(build):
+@pytest.mark.parametrize("processes, kind", [(1, nn.BatchNorm2d), (2, NaiveSyncBatchNorm)])
+def test_synchronized_batch_norm_runs_on_a_cpu(build, monkeypatch, processes, kind):
+    monkeypatch.setattr(comm, "get_world_size", lambda: processes)
     model = build("CamVid-SemanticSegmentation/dfnet_v1_SR.yaml")
     kinds = {type(m) for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
-    assert kinds == {NaiveSyncBatchNorm}
+    assert kinds == {kind}
     sync = nn.SyncBatchNorm(4)
     nn.init.uniform_(sync.weight)
     replaced = replace_sync_batchnorm(nn.Sequential(sync)).eval()

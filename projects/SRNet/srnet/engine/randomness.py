@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
+
+from srnet.layers.image_random import seed_of
 
 from .signals import keep_working, signals_blocked
 
@@ -31,8 +32,8 @@ def run_seed(cfg: CfgNode) -> int:
     return cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
 
 
-def seed_iteration(device: torch.device, seed: int, iteration: int, rank: int) -> None:
-    """Seed PyTorch's generators, of the CPU and of a device.
+def seed_iteration(device: torch.device, seed: int, iteration: int) -> None:
+    """Seed PyTorch's generators, of the CPU and of a device, alike in all processes.
 
     The generators of NumPy and Python, which Detectron2 seeds once, are left alone.
 
@@ -40,10 +41,8 @@ def seed_iteration(device: torch.device, seed: int, iteration: int, rank: int) -
         device: where the model is.
         seed: the seed of the run, 0 or more.
         iteration: the iteration that begins.
-        rank: the process among all.
     """
-    key = (seed, iteration, rank, _MODEL)
-    number = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    number = seed_of(seed, iteration, _MODEL)
     torch.default_generator.manual_seed(number)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(number)
@@ -67,7 +66,7 @@ class SeededIterations(_Trainer):
             self._start_workers()
         batch = next(super()._data_loader_iter)
         device = next(self.model.parameters()).device
-        seed_iteration(device, self.seed, self.iter, comm.get_rank())
+        seed_iteration(device, self.seed, self.iter)
         return batch
 
     def _start_workers(self) -> None:

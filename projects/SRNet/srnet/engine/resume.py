@@ -71,7 +71,7 @@ def resumed_optimizer(
         with empty moments.
 
     Raises:
-        RuntimeError: without names, the groups differ.
+        RuntimeError: without names, the groups differ; or a moment has not its parameter's shape.
     """
     fresh = optimizer.state_dict()
     if saved_names is None:
@@ -90,10 +90,27 @@ def resumed_optimizer(
         for index, name in enumerate(names)
         if places.get(name) in saved["state"]
     }
+    _check_shapes(optimizer, names, moments)
     new = [name for name in names if name not in places]
     if new:
         logger.warning("%d parameters were not trained before, the first %s", len(new), new[0])
     return {"state": moments, "param_groups": fresh["param_groups"]}
+
+
+def _check_shapes(
+    optimizer: torch.optim.Optimizer, names: Sequence[str], moments: Mapping[int, dict]
+) -> None:
+    """Refuse moments of other parameters: the first step would fail, or be wrong."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, state in moments.items():
+        shape = tuple(parameters[index].shape)
+        for key, value in state.items():
+            # Adam's number of steps is a tensor of no dimension.
+            if isinstance(value, torch.Tensor) and value.dim() and tuple(value.shape) != shape:
+                raise RuntimeError(
+                    f"its optimizer has a {key} of shape {tuple(value.shape)} for {names[index]}, "
+                    f"which has the shape {shape}"
+                )
 
 
 def move_schedule(scheduler: torch.optim.lr_scheduler.LRScheduler, iteration: int) -> None:

@@ -27,6 +27,7 @@ from .yaml_files import read_with_bases
 
 META, BACKBONE, HEAD = "MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME", "MODEL.SEM_SEG_HEAD.NAME"
 RCNNS = ("GeneralizedRCNN", "PanopticFPN")
+CASCADES = ("CascadeROIHeads", "GlobalBatchCascadeROIHeads")
 WITH_HEAD = ("SRSemanticSegmentor", "SemanticSegmentor", "PanopticFPN")
 
 # Detectron2's backbones, with those of this project that take context modules.
@@ -205,6 +206,7 @@ IGNORED: dict[str, dict[str, dict[str, str]]] = {
     HEAD: {
         "FCNHead": {**_DEEPLAB_HEAD, **_PROJECT_FEATURES, **_COMMON_STRIDE},
         "DFSegHead": {**_DEEPLAB_HEAD, **_PROJECT_FEATURES, **_COMMON_STRIDE, **_FCN_HEAD},
+        "GlobalBatchSemSegFPNHead": {**_DEEPLAB_HEAD, **_PROJECT_FEATURES, **_FCN_HEAD},
         "SRDeepLabV3PlusHead": {**_PROJECT_FEATURES, **_COMMON_STRIDE, **_FCN_HEAD},
         "SemSegFPNHead": {
             **_DEEPLAB_HEAD,
@@ -262,7 +264,7 @@ SWITCHES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
         "MODEL.KEYPOINT_ON",
         bool,
     ),
-    (("MODEL.ROI_BOX_CASCADE_HEAD",), "MODEL.ROI_HEADS.NAME", _is("CascadeROIHeads")),
+    (("MODEL.ROI_BOX_CASCADE_HEAD",), "MODEL.ROI_HEADS.NAME", lambda name: name in CASCADES),
     (("MODEL.CONTEXT.BLOCKS",), "MODEL.CONTEXT.STAGES", bool),
     # Panoptic FPN and Mask R-CNN are one word apart.
     (("MODEL.SEM_SEG_HEAD",), META, lambda name: name != "GeneralizedRCNN"),

@@ -15,6 +15,12 @@ from .backbone import (
 )
 from .build import build_model, fit_to_device
 from .context import CONTEXT_REGISTRY, build_context
+from .global_batch import (
+    GlobalBatchCascadeROIHeads,
+    GlobalBatchROIHeads,
+    GlobalBatchRPN,
+    GlobalBatchSemSegFPNHead,
+)
 from .inference import SemanticInference
 from .meta_arch import ImageClassifier, SRSemanticSegmentor
 from .semantic import DFSegHead, FCNHead, SRDeepLabV3PlusHead
@@ -24,6 +30,10 @@ __all__ = [
     "DFNet",
     "DFSegHead",
     "FCNHead",
+    "GlobalBatchCascadeROIHeads",
+    "GlobalBatchROIHeads",
+    "GlobalBatchRPN",
+    "GlobalBatchSemSegFPNHead",
     "ImageClassifier",
     "SRDeepLabV3PlusHead",
     "SRSemanticSegmentor",

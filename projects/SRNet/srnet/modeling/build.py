@@ -30,8 +30,9 @@ def build_model(cfg: CfgNode) -> nn.Module:
 def fit_to_device(cfg: CfgNode, part: Part) -> Part:
     """Make a new part of a model, a backbone or a head, fit for `MODEL.DEVICE`.
 
-    * On a CPU each `torch.nn.SyncBatchNorm` becomes Detectron2's NaiveSyncBatchNorm: PyTorch's
-      refuses CPU tensors in a process group (2.11).
+    * On a CPU each `torch.nn.SyncBatchNorm` becomes Detectron2's NaiveSyncBatchNorm, since that of
+      PyTorch refuses CPU tensors in a process group (2.11). In one process it becomes a plain batch
+      norm, which TorchScript takes, too.
     * With `MODEL.CHANNELS_LAST` the weights of its convolutions are kept channels last, and the
       convolutions hand that format on to their outputs.
 
@@ -76,13 +77,14 @@ def check_head_norms(cfg: CfgNode) -> None:
 
 
 def replace_sync_batchnorm(module: nn.Module) -> nn.Module:
-    """Replace each `torch.nn.SyncBatchNorm` by Detectron2's NaiveSyncBatchNorm, weights kept.
+    """Replace each `torch.nn.SyncBatchNorm` by a norm that runs on a CPU, weights kept.
 
-    Detectron2's averages the statistics of the processes over any backend, gloo too. In one process
-    and in eval mode it is a plain batch norm.
+    With several processes that is Detectron2's NaiveSyncBatchNorm, which averages their statistics
+    over any backend, gloo too; in one it is a plain batch norm.
     """
     if type(module) is nn.SyncBatchNorm:  # a subclass may do more than normalise
-        replacement = NaiveSyncBatchNorm(module.num_features, module.eps, module.momentum)
+        kind = nn.BatchNorm2d if comm.get_world_size() == 1 else NaiveSyncBatchNorm
+        replacement = kind(module.num_features, module.eps, module.momentum)
         replacement.load_state_dict(module.state_dict())
         return replacement.train(module.training)
     for name, child in module.named_children():

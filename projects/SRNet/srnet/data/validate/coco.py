@@ -89,8 +89,6 @@ def parse_json(json_file: str | os.PathLike) -> Any:
             f"{json_file} is not JSON, or cut off ({len(text)} bytes): {error}. It begins with "
             f"{start!r}"
         ) from error
-    except RecursionError as error:
-        raise ValueError(f"{json_file} is nested too deeply for an annotation file") from error
 
 
 def message_of(json_file: str | os.PathLike, findings: list[str]) -> str:

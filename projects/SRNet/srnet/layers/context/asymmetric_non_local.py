@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..channels import divide_channels
+from ..image_random import ImageDropout
 from ..initialization import zero_parameters
 from .attention import as_map, as_positions, attend
 
@@ -61,7 +62,7 @@ class AsymmetricPyramidNonLocal(nn.Module):
             nn.Conv2d(2 * channels, channels, 1),
             norm(channels),
             nn.ReLU(),
-            nn.Dropout2d(dropout),
+            ImageDropout(dropout, channels=True),
         )
         self.reset_parameters()
 

@@ -11,10 +11,24 @@ from torch import nn
 from srnet.layers.plain import is_plain
 
 from ..context import ContextConv
+from ..global_batch import pad_to_largest
 from .context_blocks import ContextAfter, renamed
 
 
-class ContextFPN(FPN):
+class GlobalBatchFPN(FPN):
+    """Detectron2's FPN, whose processes pad their images to one size in training."""
+
+    pyramid = renamed(FPN.forward, "pyramid")
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Map images (N, 3, H, W) to a dict of maps, "p2" and so on, as Detectron2's FPN."""
+        if not torch.jit.is_scripting():  # noqa: SIM102  TorchScript skips what stands under this
+            if self.training:
+                x = pad_to_largest(x)
+        return self.pyramid(x)
+
+
+class ContextFPN(GlobalBatchFPN):
     """Detectron2's FPN on a ResNet whose last block may have SR on its output.
 
     Nothing but the lateral convolution reads that map. So inference folds the module into the
@@ -32,11 +46,11 @@ class ContextFPN(FPN):
         super().__init__(**arguments)
         self.context_conv = ContextConv(fold)
 
-    pyramid = renamed(FPN.forward, "pyramid")
-
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Map an image (N, 3, H, W) to a dict of maps, "p2" and so on, as Detectron2's FPN."""
-        if not torch.jit.is_scripting():  # noqa: SIM102  TorchScript skips what stands under this
+        """Map images (N, 3, H, W) to a dict of maps, "p2" and so on, as Detectron2's FPN."""
+        if not torch.jit.is_scripting():
+            if self.training:
+                x = pad_to_largest(x)
             if self.can_fold():
                 return self._folding_pyramid(x)
         return self.pyramid(x)

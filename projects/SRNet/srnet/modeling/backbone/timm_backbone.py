@@ -11,14 +11,13 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
-from detectron2.modeling.backbone import FPN
 from torch import nn
 
 from srnet.extras import require_extra
 
 from ..build import fit_to_device
 from ..context import context_builder, context_channels
-from .fpn import fpn_arguments
+from .fpn import GlobalBatchFPN, fpn_arguments
 
 if TYPE_CHECKING:
     from timm.models import FeatureInfo
@@ -182,7 +181,7 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
 
 
 @BACKBONE_REGISTRY.register()
-def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> GlobalBatchFPN:
     """Build Detectron2's FPN on :func:`build_timm_backbone`."""
-    fpn = FPN(bottom_up=build_timm_backbone(cfg, input_shape), **fpn_arguments(cfg))
+    fpn = GlobalBatchFPN(bottom_up=build_timm_backbone(cfg, input_shape), **fpn_arguments(cfg))
     return fit_to_device(cfg, fpn)

@@ -9,6 +9,8 @@ from detectron2.layers import ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
+from srnet.layers.image_random import ImageDropout
+
 from ..build import fit_to_device
 from .freeze import freeze_stages
 
@@ -69,7 +71,7 @@ class PreActivationBlock(nn.Module):
             self.conv2 = conv3x3(first, second, stride=stride)
             self.norm3 = norm(second)
             self.conv3 = nn.Conv2d(second, channels[2], 1, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ImageDropout(dropout)
         self.relu = nn.ReLU(inplace=True)
         self.is_bottleneck = len(channels) == 3
 

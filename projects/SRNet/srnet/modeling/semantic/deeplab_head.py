@@ -9,6 +9,8 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from detectron2.projects.deeplab.semantic_seg import DeepLabV3PlusHead
 from torch import nn
 
+from srnet.layers.image_random import ImageDropout
+
 from ..context import build_context, context_channels
 from .base import PixelLosses, build_pixel_loss, resize_map
 
@@ -39,11 +41,17 @@ class SRDeepLabV3PlusHead(PixelLosses, DeepLabV3PlusHead):
         context: nn.Module | None,
         loss: nn.Module,
         decoder_channels: list[int],
+        aspp_dropout: float,
         **arguments: Any,
     ):
         super().__init__(
-            input_shape, decoder_channels=decoder_channels, train_size=None, **arguments
+            input_shape,
+            decoder_channels=decoder_channels,
+            aspp_dropout=0,
+            train_size=None,
+            **arguments,
         )
+        self.aspp_dropout = ImageDropout(aspp_dropout)
         if context_channels(context, decoder_channels[-1]) != decoder_channels[-1]:
             raise ValueError(
                 f"MODEL.CONTEXT: {type(context).__name__} changes the number of channels, so it "
@@ -70,7 +78,7 @@ class SRDeepLabV3PlusHead(PixelLosses, DeepLabV3PlusHead):
             stage = self.decoder[name]
             x = stage["project_conv"](features[name])
             if y is None:
-                y = self.context(x)
+                y = self.context(self.aspp_dropout(x))
             else:
                 y = stage["fuse_conv"](torch.cat([x, resize_map(y, x.shape[-2:])], dim=1))
         return self.predictor(y)
