@@ -21,12 +21,21 @@ class SceneVisualizer(Visualizer):
         metadata: class names and colours.
         names: whether names are written on semantic segments.
         min_score: instances below are not drawn.
+        min_width: smaller images are enlarged to this width in pixels.
     """
 
-    def __init__(self, image: np.ndarray, metadata: Metadata, names: bool, min_score: float = 0.5):
-        scale = max(1.0, DRAWN_WIDTH / image.shape[1])
+    def __init__(
+        self,
+        image: np.ndarray,
+        metadata: Metadata,
+        names: bool,
+        min_score: float = 0.5,
+        min_width: int = DRAWN_WIDTH,
+    ):
+        scale = max(1.0, min_width / image.shape[1])
         super().__init__(image, metadata, scale=scale, instance_mode=ColorMode.SEGMENTATION)
         self.names, self.min_score = names, min_score
+        self._random = np.random.default_rng(0)
 
     def _draw_text_in_mask(
         self, binary_mask: np.ndarray, text: str, color: tuple[float, ...]
@@ -35,8 +44,11 @@ class SceneVisualizer(Visualizer):
             super()._draw_text_in_mask(binary_mask, text, color)
 
     def _jitter(self, color: ArrayLike) -> tuple[float, ...]:
-        # Milder than Detectron2's, whose colours can no longer be found in the legend.
-        return tuple(0.6 * np.array(color) + 0.4 * np.array(super()._jitter(color)))
+        # Milder than Detectron2's, whose colours can no longer be found in the legend, and with
+        # random numbers of its own: one picture is always drawn alike.
+        change = self._random.random(3)
+        jittered = np.clip(np.array(color) + 0.5 * change / np.linalg.norm(change), 0, 1)
+        return tuple(0.6 * np.array(color) + 0.4 * jittered)
 
     def _draw_annotations(self, annotations: list[dict], boxes: bool) -> None:
         classes = [annotation["category_id"] for annotation in annotations]
@@ -56,6 +68,9 @@ class SceneVisualizer(Visualizer):
     def draw_prediction(self, output: dict) -> np.ndarray:
         """Draw what a model returned for an image; (H', W', 3) uint8.
 
+        Args:
+            output: the model's; "sem_seg" may also be the class indices (H, W).
+
         Raises:
             ValueError: it holds none of "panoptic_seg", "instances" and "sem_seg".
         """
@@ -66,7 +81,8 @@ class SceneVisualizer(Visualizer):
             instances = output["instances"].to("cpu")
             self.draw_instance_predictions(instances[instances.scores >= self.min_score])
         elif "sem_seg" in output:
-            self.draw_sem_seg(output["sem_seg"].argmax(dim=0).cpu())
+            classes = output["sem_seg"]
+            self.draw_sem_seg(classes.argmax(dim=0).cpu() if classes.ndim == 3 else classes)
         else:
             raise ValueError(f"cannot draw a model's output with the keys {sorted(output)}")
         return self.output.get_image()
@@ -93,7 +109,12 @@ class SceneVisualizer(Visualizer):
 
 def metadata_with_colors(name: str) -> Metadata:
     """The metadata of a dataset, with colours for classes that have none."""
-    metadata = Metadata(**MetadataCatalog.get(name).as_dict())
+    return with_colors(MetadataCatalog.get(name))
+
+
+def with_colors(metadata: Metadata) -> Metadata:
+    """A copy of metadata, with colours for classes that have none."""
+    metadata = Metadata(**metadata.as_dict())
     palette = colormap(rgb=True)
     for kind in ("thing", "stuff"):
         classes = metadata.get(f"{kind}_classes")
