@@ -13,7 +13,7 @@ from srnet import build_model, get_cfg
 from srnet.data.datasets.camvid import CLASSES, VOID
 from srnet.data.datasets.semantic_folders import load_semantic_folders
 from srnet.visualization.scene import SceneVisualizer, legend_of, metadata_with_colors
-from srnet.visualization.visualize import visualize
+from srnet.prediction.visualize import visualize
 
 CONFIG = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
 DATASET = "visualized_sem_seg"
