@@ -12,8 +12,8 @@ from detectron2.structures import BoxMode, Instances
 from srnet import build_model, get_cfg
 from srnet.data.datasets.camvid import CLASSES, VOID
 from srnet.data.datasets.semantic_folders import load_semantic_folders
-from srnet.visualization.scene import SceneVisualizer, legend_of, metadata_with_colors
 from srnet.prediction.visualize import visualize
+from srnet.visualization.scene import SceneVisualizer, legend_of, metadata_with_colors
 
 CONFIG = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
 DATASET = "visualized_sem_seg"

@@ -10,7 +10,7 @@ is reported and skipped; the exit status is then 1. What is written, by --save:
   csv        classifiers: top5.csv
 
 Examples:
-  srnet predict --config-file CamVid-SemanticSegmentation/dfnet_v1_SR.yaml --weights model_final.pth \
+  srnet predict --config-file CamVid-SemanticSegmentation/dfnet_v1_SR.yaml --weights my.pth \
       --input street.jpg --output out
   srnet predict --config-file my.yaml --weights my.pth --input pictures clip.mp4 --recursive \
       --output out --save pictures labels

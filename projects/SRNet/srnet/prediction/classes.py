@@ -13,7 +13,7 @@ from srnet.visualization.scene import with_colors
 def classes_of(cfg: CfgNode) -> Metadata:
     """The classes of a model, as the data sets of its config name them.
 
-    Taken is the first of `DATASETS.TEST` and `DATASETS.TRAIN` that has as many classes as the model.
+    The first of `DATASETS.TEST` and `DATASETS.TRAIN` counts that has as many classes as the model.
     Where none has, the classes are "class 0", "class 1", ...
 
     Returns:

@@ -52,7 +52,8 @@ class GrowingArrays:
         self.path, self._rest = path, rest
         path.parent.mkdir(parents=True, exist_ok=True)
         self._parts: dict[str | None, IO[str]] = {
-            name: tempfile.TemporaryFile("w+", dir=path.parent, encoding="utf-8") for name in names
+            name: tempfile.TemporaryFile("w+", dir=path.parent, encoding="utf-8")  # noqa: SIM115
+            for name in names
         }
 
     def append(self, name: str | None, item: Any) -> None:

@@ -89,10 +89,11 @@ def list_inputs(
         FileNotFoundError: a path does not exist, or nothing matches a pattern.
         ValueError: a folder has no images, or there are no inputs.
     """
+    left_out = os.path.abspath(exclude) if exclude else ""
     names = Names()
     found = Inputs()
-    for given in map(os.fspath, inputs):
-        for path, name in _expand(given, recursive, os.path.abspath(exclude) if exclude else ""):
+    for given in inputs:
+        for path, name in _expand(os.fspath(given), recursive, left_out):
             found.entries.append((path, names.unique(name, is_folder=_is_video(path))))
     if not found.entries:
         raise ValueError("no inputs are given: name files, folders, patterns or a camera")
@@ -118,10 +119,12 @@ class Names:
             ValueError: it leads out of the folder of the outputs.
         """
         wanted = inside("", name).as_posix()
+        first, _, rest = wanted.partition("/")
         name, number = wanted, 1
         while self._is_taken(name, is_folder):
             number += 1
-            name = f"{wanted}_{number}"
+            in_video = first in self._videos and rest
+            name = f"{first}_{number}/{rest}" if in_video else f"{wanted}_{number}"
         self._files.add(name)
         self._folders.update(parent.as_posix() for parent in Path(name).parents)
         if is_folder:

@@ -248,7 +248,10 @@ class PanopticWriter:
                 continue
             left, top = int(columns.min()), int(rows.min())
             size = [int(columns.max()) - left + 1, int(rows.max()) - top + 1]
-            entry = {"id": int(segment["id"]), "category_id": self._ids[thing][category]}
+            entry: dict[str, Any] = {
+                "id": int(segment["id"]),
+                "category_id": self._ids[thing][category],
+            }
             entry |= {"area": len(rows), "bbox": [left, top, *size], "iscrowd": 0}
             entries.append(entry | ({"score": float(segment["score"])} if thing else {}))
         bgr = np.stack([ids >> 16, ids >> 8, ids], axis=-1) & 255

@@ -1,8 +1,8 @@
 """Reading, the network and writing side by side, in bounded memory.
 
-Threads decode and resize, the main thread runs the network on batches of one size, and other threads
-draw and write. Between them wait a few batches at most, so the memory does not depend on the number
-of pictures.
+Threads decode and resize, the main thread runs the network on batches of one size, and other
+threads draw and write. Between them wait a few batches at most, so the memory does not depend on
+the number of pictures.
 """
 
 import logging
@@ -10,12 +10,12 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -26,6 +26,8 @@ from srnet.data.read import UnreadableImageError
 from .inputs import Source, list_inputs
 from .outputs import FORMS, Result, Writer, compact, needed_outputs
 from .predictor import Predictor
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Report = Callable[[str], None]
@@ -48,7 +50,8 @@ class Summary:
     messages: list[str] = field(default_factory=list)
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True)
+class Loaded:
     """A picture that is ready for the network."""
 
     index: int
@@ -67,7 +70,7 @@ def predict(
     batch_size: int = 1,
     workers: int = 2,
     progress: bool = False,
-    report: Report = logging.getLogger(__name__).warning,
+    report: Report = logger.warning,
 ) -> Summary:
     """Predict pictures, and write the results.
 
@@ -194,6 +197,7 @@ class Pipeline:
         Args:
             all_of_them: wait for all, and pass over what was never predicted.
         """
+        error: Exception | None = None
         while self._writing:
             if all_of_them:
                 self._next = min(self._writing)
@@ -203,10 +207,18 @@ class Pipeline:
             crowded = len(self._writing) > self._ahead + PENDING * self.batch_size
             if not (all_of_them or crowded or future is None or future.done()):
                 return
-            if future is not None:
-                self._add(self._results.pop(self._next), future.result())
             del self._writing[self._next]
+            result = self._results.pop(self._next, None)
             self._next += 1
+            try:
+                if future is not None and result is not None:
+                    self._add(result, future.result())
+            except Exception as raised:
+                if not all_of_them:
+                    raise
+                error = error or raised  # the others are still written
+        if error is not None:
+            raise error
 
     def _add(self, result: Result, rendered: list[Any]) -> None:
         for writer, part in zip(self.writers, rendered, strict=True):
@@ -241,7 +253,7 @@ class Batches:
         yield from self._waiting.values()
 
 
-def in_background(items: Iterable[Item], size: int) -> Iterator[Item]:
+def in_background(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
     """Run an iterator in a thread of its own, `size` items ahead: videos are decoded there."""
     waiting: queue.Queue[tuple[str, Any]] = queue.Queue(size)
     stopped = threading.Event()

@@ -24,8 +24,8 @@ class Predictor:
     """Predict single pictures with a trained model, of any family.
 
     Like Detectron2's DefaultPredictor it resizes the picture as the config says, and brings its
-    channels into the order of `INPUT.FORMAT`. Beyond it: paths and PIL images are taken, classifiers
-    get their centre crop, and weights that are not the whole model's are refused.
+    channels into the order of `INPUT.FORMAT`. It also takes paths and PIL images, gives classifiers
+    their centre crop, and refuses weights that are not the whole model's.
 
         predict = srnet.Predictor("CamVid-SemanticSegmentation/dfnet_v1_SR.yaml", weights="m.pth")
         labels = predict("street.jpg")["sem_seg"].argmax(0)
