@@ -128,7 +128,8 @@ def test_without_a_config_the_zoos_default_is_taken(trained, monkeypatch):
     t = trained("semantic")
     monkeypatch.setattr(zoo, "DEFAULT_MODEL", t.config)
     monkeypatch.setitem(zoo.CHECKPOINT_URLS, t.config.removesuffix(".yaml"), t.weights)
-    assert read_config().MODEL.WEIGHTS == str(t.weights)
+    found = read_config().MODEL.WEIGHTS
+    assert found == t.weights
     monkeypatch.setattr(zoo, "DEFAULT_MODEL", "")
     with pytest.raises(RuntimeError, match="no model is given"):
         read_config()
