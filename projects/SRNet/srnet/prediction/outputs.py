@@ -80,7 +80,8 @@ def compact(output: dict, keys: Sequence[str]) -> dict[str, Any]:
         if key == "sem_seg":
             count = output[key].shape[0]
             dtype = torch.uint8 if count <= 256 else torch.int32
-            found[key] = output[key].argmax(0).to("cpu", dtype).numpy()
+            # The indices of max: argmax over the first axis takes four times as long on a CPU.
+            found[key] = output[key].max(0).indices.to("cpu", dtype).numpy()
         elif key == "logits":
             found[key] = output[key].softmax(0).cpu().numpy()
         elif key == "panoptic_seg":

@@ -4,13 +4,14 @@ import numpy as np
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.colormap import colormap
-from detectron2.utils.visualizer import ColorMode, Visualizer
+from detectron2.utils.visualizer import ColorMode, VisImage, Visualizer
 from numpy.typing import ArrayLike
 
 from srnet.data.read import read_label
 
 DRAWN_WIDTH = 768  # pixels an image is drawn with at least, so that text and edges are fine
 MAX_LEGEND = 30  # with more classes the names are written into the segments
+EDGE_COLOR = (255, 255, 240)  # of the lines between semantic classes: Detectron2's off-white
 
 
 class SceneVisualizer(Visualizer):
@@ -36,6 +37,37 @@ class SceneVisualizer(Visualizer):
         super().__init__(image, metadata, scale=scale, instance_mode=ColorMode.SEGMENTATION)
         self.names, self.min_score = names, min_score
         self._random = np.random.default_rng(0)
+
+    def draw_sem_seg(
+        self, sem_seg: ArrayLike, area_threshold: int | None = None, alpha: float = 0.8
+    ) -> VisImage:
+        """Draw class indices (H, W) in the colours of their classes; others stay as they are.
+
+        As Detectron2 does, but on the pixels: its polygons take several times as long.
+
+        Args:
+            sem_seg: class indices (H, W).
+            area_threshold: classes with fewer pixels get no name.
+            alpha: share of the colour.
+        """
+        labels = np.asarray(sem_seg)
+        count = len(self.metadata.stuff_classes)
+        drawn = (labels >= 0) & (labels < count)
+        colors = np.array(self.metadata.stuff_colors, np.float32)[np.where(drawn, labels, 0)]
+        mixed = (1 - alpha) * self.img + alpha * colors
+        edges = np.zeros_like(drawn)
+        edges[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+        edges[1:] |= labels[1:] != labels[:-1]
+        mixed[edges] = EDGE_COLOR
+        self.output.reset_image(np.where(drawn[..., None], mixed, self.img))
+        for label in np.unique(labels[drawn]) if self.names else ():
+            mask = labels == label
+            if mask.sum() >= (area_threshold or 0):
+                color = tuple(np.array(self.metadata.stuff_colors[label]) / 255)
+                lighter = self._change_color_brightness(color, brightness_factor=0.7)
+                name = self.metadata.stuff_classes[label]
+                self._draw_text_in_mask(mask.astype(np.uint8), name, lighter)
+        return self.output
 
     def _draw_text_in_mask(
         self, binary_mask: np.ndarray, text: str, color: tuple[float, ...]
