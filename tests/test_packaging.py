@@ -144,6 +144,29 @@ def test_an_installed_wheel_has_the_command(elsewhere):
     assert "usage: srnet" in elsewhere("-m", "srnet", "--help")
 
 
+PREDICT = """
+import torch
+from PIL import Image
+from srnet import build_model, get_cfg
+from srnet.cli.main import main
+
+config = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
+torch.save({"model": build_model(get_cfg(config)).state_dict()}, "model.pth")
+for name, mode in (("a.jpg", "RGB"), ("b.png", "RGBA"), ("c.tif", "I;16")):
+    Image.new(mode, (64, 48)).save(name)
+open("bad.png", "w").write("no picture")
+words = ["--config-file", config, "--weights", "model.pth", "--input", ".", "--output", "out"]
+print(main(["predict", *words, "--save", "pictures", "labels"]))
+"""
+
+
+def test_an_installed_wheel_predicts_good_and_bad_files(elsewhere):
+    assert elsewhere("-c", PREDICT).split()[-1] == "1"  # one file could not be read
+    names = "import os; print(*sorted(os.listdir('out/pictures') + os.listdir('out/labels')))"
+    made = ["a.jpg", "a.png", "b.jpg", "b.png", "c.jpg", "c.png", "classes.json"]
+    assert elsewhere("-c", names).split() == made
+
+
 def test_the_version_is_the_packages(wheel, root):
     code = (root / "projects/SRNet/srnet/__init__.py").read_text()
     version = re.search(r'^__version__ = "(.+)"', code, re.M)[1]

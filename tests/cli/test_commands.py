@@ -162,6 +162,28 @@ def test_visualize_draws_images(small_camvid, tmp_path):
     assert cv2.imread(str(tmp_path / "out" / "sheet.png")).std() > 10
 
 
+def test_visualize_compares_models(srnet, small_camvid, tmp_path):
+    config = f"{CAMVID}/dfnet_v1_SR.yaml"
+    for name, other in (("a", config), ("b", f"{CAMVID}/dfnet_v1.yaml")):
+        model = build_model(get_cfg(other))
+        torch.save({"model": model.state_dict()}, tmp_path / f"{name}.pth")
+    image = small_camvid / "camvid" / "val" / "0000.png"
+    words = ["--config-file", config, "--compare", f"{CAMVID}/dfnet_v1.yaml", tmp_path / "b.pth"]
+    words += ["--input", image, "MODEL.WEIGHTS", tmp_path / "a.pth", "--output", tmp_path / "out"]
+    result = srnet("visualize", *words)
+    assert result.status == 0, result.err
+    height, width = cv2.imread(str(tmp_path / "out" / "0000.png")).shape[:2]
+    assert width > 2.5 * height  # image and two predictions, 96 x 72 each
+
+
+def test_predict_is_measured_beside_the_network(srnet):
+    words = ["--size", "48x64", "--images", 3, "--rounds", 2, "--device", "cpu", "--threads", 1]
+    result = srnet("benchmark", "predict", "--config-file", f"{CAMVID}/dfnet_v1_SR.yaml", *words)
+    assert result.status == 0, result.err
+    names = [line.split(":")[0] for line in result.out.splitlines()]
+    assert names == ["network alone", "srnet predict", "ratio, the median of 2 rounds"]
+
+
 def test_submit_needs_a_config_or_predictions(srnet, tmp_path):
     for words in ([], ["--config-file", "a", "--predictions", tmp_path]):
         result = srnet("submit", "cityscapes", *words)

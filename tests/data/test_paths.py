@@ -19,7 +19,7 @@ from srnet.data.paths import inside
 from srnet.data.validate import read_panoptic
 from srnet.engine import Trainer
 from srnet.evaluation.cityscapes_labels import write_label_ids
-from srnet.visualization.visualize import visualize
+from srnet.prediction.visualize import visualize
 
 NAME = "coco_paths"
 

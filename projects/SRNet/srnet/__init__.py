@@ -4,6 +4,7 @@ The whole surface, loaded on first use:
 
 * ``srnet.get_cfg(name_or_path, opts)`` reads a config of the model zoo or of a file.
 * ``srnet.build_model(cfg)`` builds its model.
+* ``srnet.Predictor(config)`` predicts single pictures.
 * ``srnet.add_srnet_config(cfg)`` adds this project's keys to a Detectron2 config. With it, tools
   written for Detectron2 run this project's configs.
 * ``srnet.model_zoo`` finds configs and weights by name, as `detectron2.model_zoo` does.
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
     from . import model_zoo
     from .model_zoo import add_srnet_config, get_cfg
     from .modeling import build_model
+    from .prediction import Predictor
 
 __version__ = "0.1.0"
 
-__all__ = ["add_srnet_config", "build_model", "get_cfg", "model_zoo"]
+__all__ = ["Predictor", "add_srnet_config", "build_model", "get_cfg", "model_zoo"]
 
 # What is imported when an attribute is first used. What reads configs also registers the models and
 # datasets that they name.
 _PLACES = {
+    "Predictor": "srnet.prediction",
     "add_srnet_config": "srnet.model_zoo",
     "build_model": "srnet.modeling",
     "get_cfg": "srnet.model_zoo",

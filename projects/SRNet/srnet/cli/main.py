@@ -8,13 +8,14 @@ from .arguments import Parser, command_in, nearest
 from .errors import report
 
 COMMANDS = {
+    "predict": "Predict pictures, folders, videos or a camera",
     "train": "Train a model",
     "eval": "Evaluate a model on the datasets of its config",
     "config": "Print a whole config, list the model zoo, or describe the config keys",
     "prepare": "Prepare a dataset: from its official release to this project's layout",
     "analyze": "Count parameters, multiply-adds and activations",
     "benchmark": "Measure latency, modules, sliding windows or data loading",
-    "visualize": "Draw predictions beside images and their truth",
+    "visualize": "Draw predictions of one or more models beside images and their truth",
     "metrics": "Print the last evaluation of a training as a table",
     "compare": "Compare the IoU of each class in two evaluations",
     "convert": "Convert published weights, or a classifier to a backbone",

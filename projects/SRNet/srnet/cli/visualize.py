@@ -1,12 +1,13 @@
-r"""Draw what a model predicts beside the image and its truth.
+r"""Draw what one or more models predict beside the image and its truth.
 
 Draws N images spread evenly over a dataset, or the given files (image and prediction): one PNG for
-each, and sheet.png with all of them.
+each, and sheet.png with all of them. 'srnet predict' draws pictures without sheets.
 
 Examples:
   srnet visualize --config-file CamVid-SemanticSegmentation/dfnet_v1_SR.yaml --num 6 \
       MODEL.WEIGHTS model_final.pth
-  srnet visualize --config-file my.yaml --input a.jpg b.jpg MODEL.WEIGHTS model_final.pth
+  srnet visualize --config-file my.yaml --compare without_SR.yaml without_SR.pth \
+      MODEL.WEIGHTS model_final.pth
 """
 
 import argparse
@@ -17,6 +18,15 @@ from .arguments import add_config, at_least
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `srnet visualize`."""
     add_config(parser)
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("CONFIG", "WEIGHTS"),
+        help="draw another model beside the first; may be repeated. The other KEY VALUE pairs "
+        "count for all models",
+    )
     parser.add_argument(
         "--dataset",
         metavar="NAME",
@@ -48,11 +58,18 @@ def run(args: argparse.Namespace) -> None:
     from detectron2.utils.logger import setup_logger
 
     from srnet import get_cfg
-    from srnet.visualization.visualize import visualize
+    from srnet.prediction.visualize import titles_of, visualize
 
     setup_logger(name="srnet")
+    cfg = get_cfg(args.config_file, args.opts)
+    cfgs = {"prediction": cfg}
+    if args.compare:
+        names = [args.config_file, *(config for config, _ in args.compare)]
+        others = [get_cfg(c, [*args.opts, "MODEL.WEIGHTS", w]) for c, w in args.compare]
+        titles = titles_of(names, [c.MODEL.WEIGHTS for c in (cfg, *others)])
+        cfgs = dict(zip(titles, (cfg, *others), strict=True))
     written = visualize(
-        get_cfg(args.config_file, args.opts),
+        cfgs,
         dataset=args.dataset,
         num=args.num,
         images=args.input,

@@ -91,7 +91,11 @@ def read_rgb(path: str | os.PathLike) -> Image.Image:
     Raises:
         UnreadableImageError: as :func:`decode`, or values out of the range, or not a number.
     """
-    image = decode(path)
+    return to_rgb(decode(path), path)
+
+
+def to_rgb(image: Image.Image, path: str | os.PathLike) -> Image.Image:
+    """Convert a decoded image as :func:`read_rgb` does; `path` is for messages."""
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):

@@ -13,6 +13,27 @@ from .names import CONFIGS, config_names, nearest_names
 
 # Config name without ".yaml" -> URL of the weights that training it gave.
 CHECKPOINT_URLS: dict[str, str] = {}
+# The config, one with published weights, that is taken where a user names none; "" for none.
+DEFAULT_MODEL = ""
+
+
+def default_model() -> str:
+    """The config that is taken where a user names none.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    if not DEFAULT_MODEL:
+        raise RuntimeError(
+            "no model is given, and none is published that could be taken instead: give a config "
+            "and its trained weights (srnet predict: --config-file and --weights)"
+        )
+    return DEFAULT_MODEL
+
+
+def published_weights(config_path: str) -> str:
+    """The URL of the published weights of a config; "" where there are none."""
+    return CHECKPOINT_URLS.get(config_path.removesuffix(".yaml"), "")
 
 
 def get_config_file(config_path: str) -> str:

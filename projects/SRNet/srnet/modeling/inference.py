@@ -113,6 +113,37 @@ class SemanticInference:
             f"too large; {advice}"
         )
 
+    def predict_batch(
+        self,
+        images: Sequence[torch.Tensor],
+        sizes: Sequence[tuple[int, int]],
+        names: Sequence[str],
+    ) -> list[torch.Tensor]:
+        """Predict several images; those of one size in batches, where each is a single view.
+
+        Args:
+            images: (3, H, W) each, normalised.
+            sizes: (height, width) of each result.
+            names: as for a single image.
+
+        Returns:
+            What each image gives alone; batches differ from that by rounding.
+        """
+        plain = self.window is None and self.scales == (1.0,) and not self.flip
+        step = self.max_batch_pixels // max(1, images[0][0].numel()) if images else 0
+        if len(images) == 1 or step < 2 or not plain or len({x.shape for x in images}) > 1:
+            parts = zip(images, sizes, names, strict=True)
+            return [self(image, size, name=name) for image, size, name in parts]
+        found: list[torch.Tensor] = []
+        with torch.no_grad():
+            for first in range(0, len(images), step):
+                logits = self.logits(torch.stack(list(images[first : first + step])))
+                found += [
+                    resize_map(row[None], size)[0]
+                    for row, size in zip(logits, sizes[first : first + step], strict=True)
+                ]
+        return found
+
     @torch.no_grad()
     def _predict(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         views = self._predict_views(image, size)

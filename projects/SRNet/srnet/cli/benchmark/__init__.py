@@ -6,6 +6,7 @@ COMMANDS = {
     "latency": "Latency and FPS of a model, or of two",
     "modules": "Time and memory of the context modules: Fig. 5(a)",
     "sliding": "Sliding windows, ours and the plain loop of published code",
+    "predict": "Images a second through srnet predict, and through the network alone",
     "loading": "Images a second that one core reads, ours and torchvision's",
     "annotations": "Reading annotations with their checks, and Detectron2's loader",
 }

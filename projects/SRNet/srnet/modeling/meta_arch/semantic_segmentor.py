@@ -70,12 +70,12 @@ class SRSemanticSegmentor(SemanticSegmentor):
             targets = self._batch(labels, self.sem_seg_head.ignore_value)
             _, losses = self.sem_seg_head(self.backbone(self._batch(images, 0.0)), targets)
             return losses
-        results = []
-        for image, x in zip(images, batched_inputs, strict=True):
-            size = x.get("height", image.shape[-2]), x.get("width", image.shape[-1])
-            name = x.get("file_name", "an image")
-            results.append({"sem_seg": self.inference(image, size, name=name)})
-        return results
+        sizes = [
+            (x.get("height", image.shape[-2]), x.get("width", image.shape[-1]))
+            for image, x in zip(images, batched_inputs, strict=True)
+        ]
+        names = [x.get("file_name", "an image") for x in batched_inputs]
+        return [{"sem_seg": x} for x in self.inference.predict_batch(images, sizes, names)]
 
     def _batch(self, tensors: list[torch.Tensor], pad_value: float) -> torch.Tensor:
         return ImageList.from_tensors(

@@ -12,8 +12,8 @@ from detectron2.structures import BoxMode, Instances
 from srnet import build_model, get_cfg
 from srnet.data.datasets.camvid import CLASSES, VOID
 from srnet.data.datasets.semantic_folders import load_semantic_folders
+from srnet.prediction.visualize import titles_of, visualize
 from srnet.visualization.scene import SceneVisualizer, legend_of, metadata_with_colors
-from srnet.visualization.visualize import visualize
 
 CONFIG = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
 DATASET = "visualized_sem_seg"
@@ -74,6 +74,47 @@ def test_given_images_are_drawn_without_truth(draw, dataset, tmp_path):
     assert len({*pictures}) == 3  # the second of one name did not replace the first
     width = cv2.imread(pictures[0]).shape[1]
     assert width / cv2.imread(draw(num=1)[0]).shape[1] == pytest.approx(2 / 3, abs=0.01)
+
+
+def test_two_models_stand_side_by_side(dataset, weights, tmp_path):
+    """The figure gets a column more; the second model draws something else."""
+    torch.manual_seed(1)
+    other = tmp_path / "other.pth"
+    torch.save({"model": build_model(get_cfg(CONFIG)).state_dict()}, other)
+    options = ["DATASETS.TEST", f"('{DATASET}',)", "MODEL.WEIGHTS"]
+    cfgs = {str(w): get_cfg(CONFIG, [*options, str(w)]) for w in (weights, other)}
+    pictures = [
+        cv2.imread(visualize(shown, num=1, output=str(tmp_path / str(i)))[0])
+        for i, shown in enumerate((cfgs[str(weights)], cfgs))
+    ]
+    widths = [picture.shape[1] for picture in pictures]
+    assert widths[1] / widths[0] == pytest.approx(4 / 3, abs=0.01)
+    third = widths[1] // 4
+    left, right = (pictures[1][:, i * third : (i + 1) * third] for i in (2, 3))
+    assert np.abs(left[40:-60].astype(int) - right[40:-60]).mean() > 3
+
+
+def test_a_model_of_other_classes_is_not_drawn(dataset, weights):
+    cfg = get_cfg("quick_schedules/mask_rcnn_R_18_FPN.yaml", ["MODEL.WEIGHTS", str(weights)])
+    with pytest.raises(ValueError, match=f"80 thing_classes, and the dataset {DATASET} has 0"):
+        visualize(cfg, dataset=DATASET)
+
+
+@pytest.mark.parametrize(
+    ("configs", "weights", "titles"),
+    [
+        (["a/x.yaml", "b/y.yaml"], ["1.pth", "2.pth"], ["x", "y"]),
+        (["x.yaml", "x.yaml"], ["one/m.pth", "two/m.pth"], ["one", "two"]),
+        (["x.yaml", "x.yaml"], ["m1.pth", "m2.pth"], ["m1", "m2"]),
+    ],
+)
+def test_titles_tell_models_apart(configs, weights, titles):
+    assert titles_of(configs, weights) == titles
+
+
+def test_the_same_model_twice(tmp_path):
+    with pytest.raises(ValueError, match=r"two models are the same: m\.pth, m\.pth"):
+        titles_of(["x.yaml"] * 2, ["m.pth"] * 2)
 
 
 @pytest.mark.parametrize(
