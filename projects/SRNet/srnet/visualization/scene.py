@@ -77,7 +77,7 @@ class SceneVisualizer(Visualizer):
         path = record.get("sem_seg_file_name")
         if path:
             classes, ignored = self.metadata.stuff_classes, self.metadata.ignore_label
-            label = read_label(path, len(classes), ignored)
+            label = read_label(path, len(classes), ignored, record.get("label_mapping"))
             if classes[0] == "things":  # Panoptic FPN's targets: its things are in "annotations"
                 label[label == 0] = ignored
             self.draw_sem_seg(np.where(label == ignored, len(classes), label))
