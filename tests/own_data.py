@@ -16,7 +16,10 @@ def draw_label(rng) -> tuple[np.ndarray, list[tuple[int, tuple[int, int, int, in
     """Class indices (H, W) with 255 for void, and the boxes (x, y, w, h) of cars and signs."""
     label = np.zeros((HEIGHT, WIDTH), np.uint8)
     label[30:] = 1
-    boxes = [(2, (int(rng.integers(0, 60)), 34, 28, 22)), (3, (int(rng.integers(4, 80)), 8, 12, 18))]
+    boxes = [
+        (2, (int(rng.integers(0, 60)), 34, 28, 22)),
+        (3, (int(rng.integers(4, 80)), 8, 12, 18)),
+    ]
     for index, (x, y, w, h) in boxes:
         label[y : y + h, x : x + w] = index
     label[:3] = 255
@@ -59,7 +62,9 @@ def semantic(base: Path, split: str, count: int = 4, form: str = "color") -> tup
         else:
             picture = Image.fromarray(label)
             if form == "palette":
-                picture.putpalette(np.concatenate([*COLORS, np.zeros(3 * 252, int)]).astype(np.uint8))
+                picture.putpalette(
+                    np.concatenate([*COLORS, np.zeros(3 * 252, int)]).astype(np.uint8)
+                )
         picture.save(labels / f"{number}.png")
     entry = {"NAME": f"own_{split}", "KIND": "semantic"}
     entry |= {"IMAGES": str(images), "LABELS": str(labels), "CLASSES": list(CLASSES)}
