@@ -6,7 +6,7 @@ from collections.abc import Container
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from .datasets.custom import is_custom
+from .datasets.custom import custom_entry
 from .datasets.imagenet import difference
 from .tasks import task_of
 
@@ -35,13 +35,13 @@ def follow_custom_datasets(cfg: CfgNode, given: Container[str] = ()) -> None:
             different classes.
     """
     names = [*dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))]
-    own = [name for name in names if is_custom(name)]
+    own = [name for name in names if custom_entry(name)]
     cfg.DATASETS.CUSTOM = [_with_classes(entry) for entry in cfg.DATASETS.CUSTOM]
     if not own:
         return
     kinds = FITTING.get(cfg.MODEL.META_ARCHITECTURE)
     for name in own:
-        kind = MetadataCatalog.get(name).custom_kind
+        kind = MetadataCatalog.get(name).custom_entry["KIND"]
         if kinds and kind not in kinds:
             raise ValueError(
                 f"DATASETS.CUSTOM ({name}): KIND is {kind}, and MODEL.META_ARCHITECTURE "
@@ -55,7 +55,7 @@ def follow_custom_datasets(cfg: CfgNode, given: Container[str] = ()) -> None:
     if task.semantic_labels:
         values["MODEL.SEM_SEG_HEAD.NUM_CLASSES"] = len(metadata.stuff_classes)
         values["MODEL.SEM_SEG_HEAD.IGNORE_VALUE"] = metadata.ignore_label
-    if metadata.custom_kind == "image_folder":
+    if metadata.custom_entry["KIND"] == "image_folder":
         values["MODEL.CLASSIFIER.NUM_CLASSES"] = len(metadata.thing_classes)
     for key, value in values.items():
         if key not in given:
@@ -66,7 +66,7 @@ def follow_custom_datasets(cfg: CfgNode, given: Container[str] = ()) -> None:
 def _with_classes(entry: dict) -> dict:
     """An entry with the class names that its files say."""
     name = entry["NAME"]
-    if not is_custom(name):
+    if custom_entry(name) is None:
         return entry
     metadata = MetadataCatalog.get(name)
     if entry["KIND"] != "panoptic":

@@ -95,10 +95,12 @@ def metadata_with_colors(name: str) -> Metadata:
     """The metadata of a dataset, with colours for classes that have none."""
     metadata = Metadata(**MetadataCatalog.get(name).as_dict())
     palette = colormap(rgb=True)
-    for kind in ("thing", "stuff"):
+    things = metadata.get("thing_classes") or []
+    for kind, first in (("thing", 0), ("stuff", len(things))):
         classes = metadata.get(f"{kind}_classes")
         if classes and not metadata.get(f"{kind}_colors"):
-            colors = [palette[i % len(palette)].astype(int).tolist() for i in range(len(classes))]
+            places = range(first, first + len(classes))
+            colors = [palette[i % len(palette)].astype(int).tolist() for i in places]
             metadata.set(**{f"{kind}_colors": colors})
     return metadata
 

@@ -60,30 +60,29 @@ def register_custom_datasets(cfg: CfgNode) -> None:
     """
     check_keys(cfg, "DATASETS.CUSTOM")
     used = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
-    for entry in cfg.DATASETS.CUSTOM:
-        name = entry["NAME"]
+    for given in cfg.DATASETS.CUSTOM:
+        name = given["NAME"]
         if name in DatasetCatalog:
-            if not is_custom(name):
+            if custom_entry(name) is None:
                 raise ValueError(
                     f"DATASETS.CUSTOM has an entry with the NAME {name!r}, which is the name of "
                     "another dataset: choose another one"
                 )
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)
+        entry = _with_full_paths(given)
         try:
-            REGISTER[entry["KIND"]](_with_full_paths(entry))
+            REGISTER[entry["KIND"]](entry)
         except FileNotFoundError:
             if name in used:
                 raise
             continue
-        MetadataCatalog.get(name).set(custom_kind=entry["KIND"])
+        MetadataCatalog.get(name).set(custom_entry=entry)
 
 
-def is_custom(name: str) -> bool:
-    """Whether a dataset is one of `DATASETS.CUSTOM`."""
-    return (
-        name in MetadataCatalog.list() and MetadataCatalog.get(name).get("custom_kind") is not None
-    )
+def custom_entry(name: str) -> dict | None:
+    """The entry of `DATASETS.CUSTOM` that a dataset is of, with full paths; None of any other."""
+    return MetadataCatalog.get(name).get("custom_entry") if name in MetadataCatalog.list() else None
 
 
 def _with_full_paths(entry: dict) -> dict:
