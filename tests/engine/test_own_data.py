@@ -1,6 +1,7 @@
 """Own data by config alone: trained, evaluated, and the numbers compared with independent ones."""
 
 import json
+import re
 
 import numpy as np
 import own_data
@@ -203,3 +204,57 @@ def test_two_processes_register_for_themselves(tmp_path, train_net):
     train_net(tmp_path, config, *options)
     lines = (tmp_path / "out" / "metrics.json").read_text().splitlines()
     assert "panoptic_seg/PQ" in json.loads(lines[-1])
+
+
+def draw_for_the_documents(base):
+    """The data that the examples of docs/OWN_DATA.md describe."""
+    for split in ("train", "test"):
+        own_data.semantic(base / "street", split)
+        own_data.instances(base / "parts", split)
+        own_data.panoptic(base / "rooms", split)
+        for c, color in (("cat", 40), ("dog", 200)):
+            folder = base / "pets" / split / c
+            folder.mkdir(parents=True)
+            Image.new("RGB", (40, 32), (color,) * 3).save(folder / "0.png")
+
+
+QUICK = ["MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", 2, "SOLVER.STEPS", "()", "SOLVER.IMS_PER_BATCH", 2]
+QUICK += ["DATALOADER.NUM_WORKERS", 0, "SEED", 1]
+SMALL_RCNN = ["INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", 64]
+SMALL_RCNN += ["MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64]
+SMALL_RCNN += ["MODEL.CONTEXT.REDUCTION", 16, "MODEL.FPN.OUT_CHANNELS", 32]
+EXAMPLES = {
+    "street.yaml": (
+        ["INPUT.CROP.SIZE", "(64,64)", "INPUT.MIN_SIZE_TRAIN", "(48,96)"],
+        "sem_seg/IoU-sign",
+    ),
+    "parts.yaml": (SMALL_RCNN, "segm/AP"),
+    "rooms.yaml": ([*SMALL_RCNN, "MODEL.SEM_SEG_HEAD.CONVS_DIM", 32], "panoptic_seg/PQ"),
+    "pets.yaml": (["INPUT.CLASSIFICATION.SIZE", 32], "classification/top1"),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_of_the_documents(
+    srnet, root, tmp_path, monkeypatch, datasets_forgotten, name
+):
+    page = (root / "docs" / "OWN_DATA.md").read_text()
+    examples = dict(re.findall(r"<!-- (\S+) -->\n```yaml\n(.*?)```", page, re.DOTALL))
+    assert examples.keys() == EXAMPLES.keys()
+    draw_for_the_documents(tmp_path / "datasets")
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    (tmp_path / name).write_text(examples[name])
+    options, metric = EXAMPLES[name]
+    with datasets_forgotten(name.split(".")[0]):
+        for command in (["data", "check"], ["data", "browse", "--num", 2], ["train"]):
+            result = srnet(*command, "--config-file", name, *QUICK, *options)
+            assert result.status == 0, result.err
+        output = tmp_path / "output" / name.removesuffix(".yaml")
+        assert metric in json.loads((output / "metrics.json").read_text().splitlines()[-1])
+        with Image.open(output / "browse" / "sheet_1.png") as sheet:
+            assert min(sheet.size) > 100
+        weights = ["MODEL.WEIGHTS", output / "model_final.pth"]
+        commands = ["eval"] if name == "pets.yaml" else ["eval", "visualize"]
+        for command in commands:
+            result = srnet(command, "--config-file", output / "config.yaml", *weights)
+            assert result.status == 0, result.err
