@@ -146,7 +146,7 @@ def write_config(path: Path, base: str, entries: list[dict], **groups) -> Path:
         entries: those of `DATASETS.CUSTOM`.
         groups: more keys.
     """
-    names = [entry["NAME"] for entry in entries]
+    names = [entry["NAME"] for entry in entries if isinstance(entry, dict)]
     content = {"_BASE_": base, **groups}
     content["DATASETS"] = {"CUSTOM": entries, "TRAIN": names[:-1] or names, "TEST": names[-1:]}
     path.write_text(json.dumps(content))  # JSON is YAML

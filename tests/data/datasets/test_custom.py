@@ -1,8 +1,10 @@
 """`DATASETS.CUSTOM`: what its entries become, and what is said to wrong ones."""
 
+import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import own_data
@@ -10,6 +12,7 @@ import pytest
 import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
+from pycocotools import mask as mask_api
 from srnet import get_cfg
 from srnet.data.mappers.semantic import SemanticSegmentationMapper
 from srnet.data.records import load_dataset
@@ -179,7 +182,37 @@ def test_instances_of_the_users_own_are_kept(tmp_path):
     assert not list((tmp_path / "cache").rglob("instances.json"))
 
 
+@pytest.mark.data
+def test_derived_instances_are_those_of_panopticapi(tmp_path, data_root):
+    sample = data_root / "coco_panoptic_sample"
+    entry = {"NAME": "own_coco", "KIND": "panoptic", "IMAGES": str(sample / "input_images")}
+    entry |= {"JSON": str(sample / "panoptic_examples.json")}
+    cfg = read(tmp_path, [{**entry, "PNGS": str(sample / "panoptic_examples")}], PANOPTIC)
+    assert (cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES) == (80, 54)
+    load_dataset("own_coco")
+    derived = json.loads(Path(MetadataCatalog.get("own_coco").json_file).read_text())
+    # Its converter to detection format wrote this file, of the stuff as well.
+    official = json.loads((sample / "panoptic_coco_detection_format.json").read_text())
+    sizes = {image["id"]: (image["height"], image["width"]) for image in derived["images"]}
+    things = {category["id"] for category in derived["categories"]}
+
+    def masks(content):
+        found = []
+        for a in content["annotations"]:
+            if a["category_id"] in things:
+                rle = a["segmentation"]
+                if isinstance(rle, list):
+                    rle = mask_api.merge(mask_api.frPyObjects(rle, *sizes[a["image_id"]]))
+                pixels = hashlib.sha1(mask_api.decode(rle).tobytes()).hexdigest()
+                found.append((a["image_id"], a["category_id"], a["iscrowd"], a["area"], pixels))
+        return sorted(found)
+
+    assert len(derived["annotations"]) > 20
+    assert masks(derived) == masks(official)
+
+
 WRONG = {
+    "text instead of keys": ("[0]='street' must be keys and values", "street"),
     "KIND": ("KIND='semantc' must be one of semantic", {"KIND": "semantc"}),
     "unknown key": ("there is no key LABEL for the kind semantic", {"LABEL": "x"}),
     "text": ("CLASSES=[1, 2] must be one or more different texts", {"CLASSES": [1, 2]}),
@@ -203,7 +236,7 @@ def test_wrong_entries(tmp_path, tried, case):
     message, keys = WRONG[case]
     entry, _ = own_data.semantic(tmp_path / "data", "train")
     with pytest.raises((ValueError, FileNotFoundError)) as error:
-        read(tmp_path, [{**entry, **keys}])
+        read(tmp_path, [keys if isinstance(keys, str) else {**entry, **keys}])
         DatasetCatalog.get("own_train")
     assert message in str(error.value) and "DATASETS.CUSTOM" in str(error.value)
 

@@ -84,7 +84,7 @@ class DatasetReport:
             parts.append(_table(rows, ("class", "images", "pixels", "% of pixels")))
         if not self.findings:
             return "\n\n".join([*parts, "Nothing is wrong."])
-        return "\n\n".join([*parts, f"{len(self.findings)} findings:\n" + "\n".join(self.findings)])
+        return "\n\n".join([*parts, f"Findings: {len(self.findings)}\n" + "\n".join(self.findings)])
 
 
 def _describe(sizes: Counter) -> str:

@@ -88,15 +88,19 @@ class CustomDatasets(Range):
 
 
 def _problems(value: Any) -> Iterator[str]:
-    if not isinstance(value, list | tuple) or not all(isinstance(entry, dict) for entry in value):
+    if not isinstance(value, list | tuple):
         yield f"{KEY}={value!r} must be {CUSTOM_DATASETS.allowed}"
         return
     for place, entry in enumerate(value):
         where = f"{KEY}[{place}]"
+        if not isinstance(entry, dict):
+            yield f"{where}={entry!r} must be keys and values (docs/OWN_DATA.md)"
+            continue
         if _is_text(entry.get("NAME")):
             where += f" ({entry['NAME']})"
         yield from (f"{where}: {problem}" for problem in _wrong_keys(entry))
-    names = Counter(entry["NAME"] for entry in value if _is_text(entry.get("NAME")))
+    entries = [entry for entry in value if isinstance(entry, dict)]
+    names = Counter(entry["NAME"] for entry in entries if _is_text(entry.get("NAME")))
     for name, count in names.items():
         if count > 1:
             yield f"{KEY}: {count} entries have the NAME {name!r}, which must be different"

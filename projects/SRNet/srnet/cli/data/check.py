@@ -43,4 +43,4 @@ def run(args: argparse.Namespace) -> None:
     if bad:
         count = sum(len(report.findings) for report in bad)
         names = ", ".join(report.name for report in bad)
-        raise ValueError(f"{count} findings in {names}")
+        raise ValueError(f"{count} finding{'s' * (count > 1)} in {names}")
