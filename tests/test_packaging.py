@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 import tarfile
 import zipfile
 
+import own_data
 import pytest
 
 if sys.version_info >= (3, 11):
@@ -136,6 +138,22 @@ def test_an_installed_wheel_reads_its_configs(elsewhere):
     place, name = elsewhere("-c", code).splitlines()[-2:]
     assert place == str(elsewhere.target / "srnet" / "__init__.py")
     assert name == "sr"
+
+
+def test_an_installed_wheel_trains_on_own_data_by_config_alone(elsewhere, tmp_path):
+    entries = [own_data.semantic(tmp_path / "data", split)[0] for split in ("train", "test")]
+    groups = {
+        "INPUT": {"CROP": {"SIZE": [64, 64]}, "MIN_SIZE_TRAIN": [48, 96]},
+        "SOLVER": {"MAX_ITER": 1, "IMS_PER_BATCH": 2},
+        "DATALOADER": {"NUM_WORKERS": 0},
+        "OUTPUT_DIR": str(tmp_path / "out"),
+    }
+    base = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
+    config = own_data.write_config(tmp_path / "own.yaml", base, entries, **groups)
+    elsewhere("-m", "srnet", "data", "check", "--config-file", config)
+    elsewhere("-m", "srnet", "train", "--config-file", config)
+    found = json.loads((tmp_path / "out/inference/own_test_iou.json").read_text())
+    assert list(found["classes"]) == list(own_data.CLASSES)
 
 
 def test_an_installed_wheel_has_the_command(elsewhere):

@@ -16,6 +16,8 @@ from srnet.sizes import parse_size
 CONFIG = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
 LEAVES = [
     *([name] for name in main.COMMANDS if name not in main.GROUPS),
+    ["data", "check"],
+    ["data", "browse"],
     *(["benchmark", name] for name in ("latency", "modules", "sliding", "loading", "annotations")),
     *(["convert", name] for name in ("backbone", "dfnet", "wider-resnet", "resnet")),
     ["submit", "cityscapes"],

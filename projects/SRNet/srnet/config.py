@@ -122,6 +122,11 @@ def add_srnet_config(cfg: CfgNode) -> None:
     # value. (Random scale in training is MIN_SIZE_TRAIN with MIN_SIZE_TRAIN_SAMPLING "range".)
     cfg.INPUT.CROP.PAD = True
 
+    # Data sets of your own, without Python: a list of entries, each with a NAME for DATASETS.TRAIN
+    # and DATASETS.TEST, a KIND, and the keys of that kind (docs/OWN_DATA.md). Paths are absolute,
+    # or under DETECTRON2_DATASETS. The model's numbers of classes follow the data where they are
+    # not set.
+    cfg.DATASETS.CUSTOM = []
     # A folder of classes, FOLDER/CLASS/NAME.jpg, that ImageClassifier trains on instead of
     # DATASETS.TRAIN. Absolute, or under DETECTRON2_DATASETS.
     cfg.DATASETS.IMAGE_FOLDER_TRAIN = ""

@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "Train a model",
     "eval": "Evaluate a model on the datasets of its config",
     "config": "Print a whole config, list the model zoo, or describe the config keys",
+    "data": "Check the data of a config, or draw augmented samples",
     "prepare": "Prepare a dataset: from its official release to this project's layout",
     "analyze": "Count parameters, multiply-adds and activations",
     "benchmark": "Measure latency, modules, sliding windows or data loading",
@@ -22,7 +23,7 @@ COMMANDS = {
     "submit": "Make an archive for a test server",
 }
 # Commands that have commands of their own.
-GROUPS = ("prepare", "benchmark", "convert", "submit")
+GROUPS = ("data", "prepare", "benchmark", "convert", "submit")
 ABOUT = """Squeeze Reasoning (SRNet): train, evaluate and measure its models.
 
 Example:

@@ -4,9 +4,11 @@ Importing this package registers the datasets of `srnet.data.datasets` in Detect
 under the folder `DETECTRON2_DATASETS`, and does nothing else.
 """
 
+from .custom_classes import follow_custom_datasets
 from .datasets.ade20k import register_all_ade20k
 from .datasets.camvid import register_all_camvid
 from .datasets.cityscapes import register_all_cityscapes
+from .datasets.custom import register_custom_datasets
 from .datasets.image_folder import ImageFolder, load_image_folder
 from .datasets.imagenet import (
     check_class_folders,
@@ -45,6 +47,7 @@ __all__ = [
     "build_train_loader",
     "check_against_datasets",
     "check_class_folders",
+    "follow_custom_datasets",
     "load_image_folder",
     "register_all_ade20k",
     "register_all_camvid",
@@ -52,6 +55,7 @@ __all__ = [
     "register_all_imagenet",
     "register_all_pascal_context",
     "register_all_scenes",
+    "register_custom_datasets",
     "register_image_folders",
     "start_at_iteration",
     "task_of",

@@ -13,12 +13,13 @@ from detectron2.data import detection_utils
 from detectron2.utils.file_io import PathManager
 from PIL import Image
 
+from .label_mapping import LabelMapping
 from .paths import check_regular
 
 # Pillow refuses to decode more: a small file could fill the memory.
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**63)
 # "P" stores indices with a palette for viewers: the indices are what NumPy gets.
-INDEX_MODES = ("L", "P", "I", "I;16", "I;16B", "I;16L")
+INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -139,29 +140,40 @@ def read_image(path: str | os.PathLike, image_format: str) -> np.ndarray:
     return detection_utils.convert_PIL_to_numpy(read_rgb(path), image_format)
 
 
-def read_label(path: str | os.PathLike, num_classes: int | None, ignore_value: int) -> np.ndarray:
+def read_label(
+    path: str | os.PathLike,
+    num_classes: int | None,
+    ignore_value: int,
+    mapping: LabelMapping | None = None,
+) -> np.ndarray:
     """Read a label image.
 
     Args:
-        path: an image of class indices.
+        path: an image of class indices, or of what `mapping` knows.
         num_classes: labels from 0 to ``num_classes - 1`` are classes; None for any label.
         ignore_value: the label that counts for nothing.
+        mapping: from the values or colours of the pixels to class indices.
 
     Returns:
         (H, W) array of int64.
 
     Raises:
         UnreadableImageError: it does not decode; the message names the file.
-        ValueError: it has colours instead of indices, or a label out of the range; the message
-            names the file.
+        ValueError: it has colours instead of indices, a label out of the range, or one that the
+            mapping does not know; the message names the file.
     """
     image = decode(path, "label image")
+    if mapping is not None and mapping.colors:
+        return mapping.to_classes(np.asarray(image.convert("RGB")), path)
     if image.mode not in INDEX_MODES:
         raise ValueError(
             f"{path} is a {image.mode} image where one channel of class indices is expected: was "
-            "the dataset prepared (datasets/README.md)?"
+            "the dataset prepared (datasets/README.md)? Labels of your own that are colours need "
+            "LABEL_COLORS (docs/OWN_DATA.md)"
         )
     label = np.asarray(image).astype(np.int64)
+    if mapping is not None:
+        return mapping.to_classes(label, path)
     if num_classes is None:
         return label
     wrong = (label != ignore_value) & ((label < 0) | (label >= num_classes))

@@ -23,7 +23,7 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as mask_api
 from torch.utils.data import ConcatDataset, Dataset
 
-from .datasets.panoptic_folders import load_if_complete, load_separated
+from .datasets.panoptic_folders import load_after, load_separated
 from .mapped_dataset import Items
 from .paths import check_inside_image_root
 from .validate import read_coco
@@ -94,7 +94,7 @@ def load_dataset(
         return DatasetCatalog.get(name)
     metadata = MetadataCatalog.get(name)
     content = read_coco(metadata.json_file, masks=masks, labelled=labelled)
-    _set_classes(metadata, content["categories"])
+    set_classes(metadata, content["categories"])
     records = to_records(content, metadata)
     if metadata.evaluator_type == "coco_panoptic_seg":
         _add_labels(records, metadata)
@@ -107,9 +107,9 @@ def _is_coco(name: str) -> bool:
     Checks first that the files are there, where the registration has such a check.
     """
     load = DatasetCatalog.data.get(name)
-    if isinstance(load, partial) and load.func is load_if_complete:
-        load_if_complete(lambda: [], *load.args[1:])
-        load = load.args[0]
+    if isinstance(load, partial) and load.func is load_after:
+        check, load = load.args
+        check()
     metadata = MetadataCatalog.get(name)
     kind, labels = metadata.get("evaluator_type"), metadata.get("sem_seg_root")
     ours = isinstance(load, partial) and load.func is load_separated
@@ -120,7 +120,7 @@ def _is_coco(name: str) -> bool:
     )
 
 
-def _set_classes(metadata: Metadata, categories: list[dict]) -> None:
+def set_classes(metadata: Metadata, categories: list[dict]) -> None:
     """Set the classes of a dataset as Detectron2 does, or compare them with those it has.
 
     Raises:

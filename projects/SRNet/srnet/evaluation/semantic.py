@@ -32,7 +32,8 @@ class SemanticEvaluator(SemSegEvaluator):
         metadata = MetadataCatalog.get(dataset_name)
 
         def load(path: str, dtype: DTypeLike) -> np.ndarray:
-            label = read_label(path, len(metadata.stuff_classes), metadata.ignore_label)
+            classes, mapping = len(metadata.stuff_classes), metadata.get("label_mapping")
+            label = read_label(path, classes, metadata.ignore_label, mapping)
             check_label_size(*self._predicted, path, label.shape)
             return label.astype(dtype)
 

@@ -13,7 +13,13 @@ from detectron2.config import CfgNode
 from srnet.config import add_srnet_config
 
 # Importing them registers the datasets and models that configs name.
-from srnet.data import check_against_datasets, check_class_folders, register_image_folders
+from srnet.data import (
+    check_against_datasets,
+    check_class_folders,
+    follow_custom_datasets,
+    register_custom_datasets,
+    register_image_folders,
+)
 from srnet.modeling.context import CONTEXT_NAMES
 from srnet.ranges import RANGES, check_keys, check_ranges
 
@@ -39,6 +45,9 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
     `OUTPUT_DIR` and `MODEL.WEIGHTS` a ``~`` at the start is the home folder, and ``$NAME`` or
     ``${NAME}`` an environment variable.
 
+    The datasets of `DATASETS.CUSTOM` are registered. The model's numbers of classes follow them
+    unless `opts`, or a file that is not of the model zoo, sets them.
+
     Args:
         name_or_path: a path, or a name of the model zoo such as
             "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"; empty for the defaults alone.
@@ -60,8 +69,11 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
     default = cfg.OUTPUT_DIR
     cfg.OUTPUT_DIR = ""
     path = find_config(name_or_path) if name_or_path else None
+    given = {str(key) for key in opts[::2]}  # what the user has set, not a file of the zoo
     for file, content in read_with_bases(path) if path is not None else ():
-        merge_content(cfg, content, str(file))
+        keys = merge_content(cfg, content, str(file))
+        if not file.resolve().is_relative_to(CONFIGS.resolve()):
+            given |= set(keys)
     merge_options(cfg, opts)
     if not cfg.OUTPUT_DIR:
         cfg.OUTPUT_DIR = output_dir(path) if path is not None else default
@@ -70,7 +82,9 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
     check_version(cfg)
     choose_device(cfg)
     register_image_folders(cfg)
+    register_custom_datasets(cfg)
     check_ranges(cfg, ALL_RANGES)  # before what takes the values for right ones
+    follow_custom_datasets(cfg, given)
     check_families(cfg, path)
     check_against_datasets(cfg)
     check_class_folders(cfg)

@@ -10,7 +10,7 @@ _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 80
 
 
-def merge_content(cfg: CfgNode, content: dict, source: str) -> None:
+def merge_content(cfg: CfgNode, content: dict, source: str) -> list[str]:
     """Merge what a file holds into a config.
 
     Args:
@@ -18,12 +18,18 @@ def merge_content(cfg: CfgNode, content: dict, source: str) -> None:
         content: nested keys and values.
         source: where they come from, for messages.
 
+    Returns:
+        The dotted keys that the file sets.
+
     Raises:
         KeyError: a key that the config does not have; the message names the nearest.
         ValueError: a value of another type than the config has for its key.
     """
+    keys = []
     for key, value in _leaves(content, cfg, source, ""):
         _set(cfg, key, value, source)
+        keys.append(key)
+    return keys
 
 
 def merge_options(cfg: CfgNode, opts: Sequence) -> None:

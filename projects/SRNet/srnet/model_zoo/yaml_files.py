@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from .names import CONFIGS
+
 BASE_KEY = "_BASE_"
 
 
@@ -33,9 +35,10 @@ _Loader.add_constructor(None, _refuse_tag)
 def read_with_bases(path: Path) -> list[tuple[Path, dict]]:
     """Read a config file and all files it builds on.
 
-    A file names them under `_BASE_`: one path or a list of paths, relative to its own folder. Later
-    ones override earlier ones, and the file overrides them all. Detectron2's reader has the same
-    rules. This one never runs code, reads local files only, and says what is wrong with a file.
+    A file names them under `_BASE_`: one path or a list of paths, relative to its own folder, or
+    names of the model zoo. An existing file wins. Later ones override earlier ones, and the file
+    overrides them all. Detectron2's reader has the same rules, without the names. This one never
+    runs code, reads local files only, and says what is wrong with a file.
 
     Args:
         path: the file.
@@ -71,9 +74,15 @@ def _locate(base: object, path: Path) -> Path:
     if "://" in base:
         raise ValueError(f"{path}: {BASE_KEY} is {base}, but only local files are read")
     found = path.parent / Path(base).expanduser()
-    if not found.exists():
-        raise FileNotFoundError(f"{path}: {BASE_KEY} names {base}, and there is no file {found}")
-    return found
+    if found.exists():
+        return found
+    of_zoo = CONFIGS / base
+    if of_zoo.is_file() and of_zoo.resolve().is_relative_to(CONFIGS.resolve()):
+        return of_zoo
+    raise FileNotFoundError(
+        f"{path}: {BASE_KEY} names {base}, and there is no file {found} and no such name in the "
+        "model zoo ('srnet config --list')"
+    )
 
 
 def _parse(path: Path) -> dict:

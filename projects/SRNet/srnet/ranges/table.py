@@ -15,6 +15,7 @@ from detectron2.utils.registry import Registry
 from srnet.layers.node_reasoning import REASONINGS
 from srnet.layers.squeeze_reasoning import SQUEEZES
 
+from .custom import CUSTOM_DATASETS
 from .features import backbone_features, bottom_up_features, features_of, is_pyramid
 from .values import Range, each, names_in, number, one_of, ordered
 
@@ -227,6 +228,7 @@ RANGES: dict[str, Range] = {
     "INPUT.CLASSIFICATION.RESIZE_TEST": POSITIVE,
     "INPUT.CLASSIFICATION.SIZE_TEST": POSITIVE,
     "INPUT.CLASSIFICATION.BATCH_TEST": POSITIVE,
+    "DATASETS.CUSTOM": CUSTOM_DATASETS,
     "DATASETS.TRAIN": DATASETS,
     "DATASETS.TEST": DATASETS,
     "DATALOADER.NUM_WORKERS": NATURAL,

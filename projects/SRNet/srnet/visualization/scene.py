@@ -125,7 +125,7 @@ class SceneVisualizer(Visualizer):
         path = record.get("sem_seg_file_name")
         if path:
             classes, ignored = self.metadata.stuff_classes, self.metadata.ignore_label
-            label = read_label(path, len(classes), ignored)
+            label = read_label(path, len(classes), ignored, record.get("label_mapping"))
             if classes[0] == "things":  # Panoptic FPN's targets: its things are in "annotations"
                 label[label == 0] = ignored
             self.draw_sem_seg(np.where(label == ignored, len(classes), label))
@@ -148,10 +148,12 @@ def with_colors(metadata: Metadata) -> Metadata:
     """A copy of metadata, with colours for classes that have none."""
     metadata = Metadata(**metadata.as_dict())
     palette = colormap(rgb=True)
-    for kind in ("thing", "stuff"):
+    things = metadata.get("thing_classes") or []
+    for kind, first in (("thing", 0), ("stuff", len(things))):
         classes = metadata.get(f"{kind}_classes")
         if classes and not metadata.get(f"{kind}_colors"):
-            colors = [palette[i % len(palette)].astype(int).tolist() for i in range(len(classes))]
+            places = range(first, first + len(classes))
+            colors = [palette[i % len(palette)].astype(int).tolist() for i in places]
             metadata.set(**{f"{kind}_colors": colors})
     return metadata
 

@@ -31,7 +31,7 @@ def check_synsets(classes: list[str], folder: str) -> None:
     if classes != synsets:
         raise ValueError(
             f"{os.path.abspath(folder)} does not have ImageNet's 1000 synsets for class folders: "
-            f"{_difference(classes, synsets)}. A set of other classes is used with "
+            f"{difference(classes, synsets)}. A set of other classes is used with "
             "DATASETS.IMAGE_FOLDER_TRAIN and DATASETS.IMAGE_FOLDER_TEST"
         )
 
@@ -50,10 +50,11 @@ def register_all_imagenet(root: str) -> None:
     """Register `imagenet_train` and `imagenet_val` under `root`."""
     for split in ("train", "val"):
         folder = os.path.join(root, "imagenet", split)
-        _register(f"imagenet_{split}", folder, partial(_load_imagenet, folder))
+        register_image_folder(f"imagenet_{split}", folder, partial(_load_imagenet, folder))
 
 
-def _register(name: str, folder: str, load: Callable[[], ImageFolder]) -> None:
+def register_image_folder(name: str, folder: str, load: Callable[[], ImageFolder]) -> None:
+    """Register a folder of classes."""
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(image_folder=folder, evaluator_type="classification")
 
@@ -74,7 +75,7 @@ def register_image_folders(cfg: CfgNode) -> None:
             continue
         folder = os.path.join(root, os.path.expanduser(name))
         if name not in DatasetCatalog:
-            _register(name, folder, partial(load_image_folder, folder))
+            register_image_folder(name, folder, partial(load_image_folder, folder))
         elif MetadataCatalog.get(name).get("image_folder") != folder:
             raise ValueError(
                 f"DATASETS.IMAGE_FOLDER_{split}={name!r} is the name of another dataset; give its "
@@ -112,11 +113,11 @@ def check_class_folders(cfg: CfgNode) -> None:
         if classes != reference:
             raise ValueError(
                 f"the datasets {first} and {name} have different classes: in {name} "
-                f"{_difference(classes, reference)}"
+                f"{difference(classes, reference)}"
             )
 
 
-def _difference(classes: list[str], reference: list[str]) -> str:
+def difference(classes: list[str], reference: list[str]) -> str:
     """What `classes` lacks of `reference` and has beyond it, a few names of each."""
     parts = []
     for what, names in (

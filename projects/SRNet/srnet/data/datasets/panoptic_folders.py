@@ -88,19 +88,26 @@ def load_separated(
 
 def _explain_missing(name: str, needed: list[str], prepare: str) -> None:
     """Make a registered dataset say, when it is read, which of its files or folders is missing."""
-    load = DatasetCatalog.pop(name)
-    DatasetCatalog.register(name, partial(load_if_complete, load, needed, prepare))
+    load_checked(name, partial(check_complete, needed, preparation_advice(prepare)))
 
 
-def load_if_complete(load: Callable[[], list[dict]], needed: list[str], prepare: str) -> list[dict]:
-    """Load a dataset whose files and folders `needed` are there.
+def load_checked(name: str, check: Callable[[], None]) -> None:
+    """Make a registered dataset run a check before it is read."""
+    DatasetCatalog.register(name, partial(load_after, check, DatasetCatalog.pop(name)))
+
+
+def load_after(check: Callable[[], None], load: Callable[[], list[dict]]) -> list[dict]:
+    """Run a check, then load a dataset."""
+    check()
+    return load()
+
+
+def check_complete(needed: list[str], advice: str) -> None:
+    """Check that files and folders are there.
 
     Raises:
-        FileNotFoundError: one of them is missing; the message has the command `prepare`.
+        FileNotFoundError: one of them is missing; the message ends with the advice.
     """
     for path in needed:
         if not os.path.exists(path):
-            raise FileNotFoundError(
-                f"{os.path.abspath(path)} is missing. {preparation_advice(prepare)}"
-            )
-    return load()
+            raise FileNotFoundError(f"{os.path.abspath(path)} is missing. {advice}")

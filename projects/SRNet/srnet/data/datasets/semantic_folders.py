@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Container, Iterable
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -49,26 +50,7 @@ def load_semantic_folders(
                 f"the dataset folder {os.path.abspath(folder)} is missing. {advice}"
             )
     names, labels = list_files(image_dir, IMAGE_SUFFIXES), set(os.listdir(label_dir))
-    dicts, missing = [], []
-    by_stem: dict[str, str] = {}
-    for name in names:
-        stem = os.path.splitext(name)[0]
-        if stem in by_stem:
-            raise ValueError(
-                f"{os.path.join(image_dir, by_stem[stem])} and {name} are two images with the one "
-                f"label {stem}.png: remove one of them"
-            )
-        by_stem[stem] = name
-        if f"{stem}.png" not in labels:
-            missing.append(name)
-            continue
-        dicts.append(
-            {
-                "file_name": os.path.join(image_dir, name),
-                "sem_seg_file_name": os.path.join(label_dir, f"{stem}.png"),
-                "image_id": stem,
-            }
-        )
+    dicts, missing = pair_with_labels(image_dir, names, label_dir, labels)
     if missing or not dicts:
         what = (
             f"{len(missing)} of {len(names)} images have no label, the first is {missing[0]}"
@@ -84,3 +66,49 @@ def load_semantic_folders(
             "%s holds %d images, the complete split has %d", image_dir, len(dicts), expected
         )
     return dicts
+
+
+def pair_with_labels(
+    image_dir: str,
+    names: Iterable[str],
+    label_dir: str,
+    labels: Container[str],
+    suffix: str = ".png",
+) -> tuple[list[dict], list[str]]:
+    """Find the label of each image: STEM and a suffix.
+
+    Args:
+        image_dir: the folder of the images.
+        names: of the images, relative to it.
+        label_dir: the folder of the labels.
+        labels: the names that are there, relative to it.
+        suffix: what stands in a label's name for the suffix of its image.
+
+    Returns:
+        Detectron2's dicts, with "file_name", "sem_seg_file_name" and "image_id", the stem; and the
+        names of the images without a label.
+
+    Raises:
+        ValueError: two images have one name but for its suffix, so one label.
+    """
+    dicts, missing = [], []
+    by_stem: dict[str, str] = {}
+    for name in names:
+        stem = os.path.splitext(name)[0]
+        if stem in by_stem:
+            raise ValueError(
+                f"{os.path.join(image_dir, by_stem[stem])} and {name} are two images with the one "
+                f"label {stem}{suffix}: remove one of them"
+            )
+        by_stem[stem] = name
+        if f"{stem}{suffix}" not in labels:
+            missing.append(name)
+            continue
+        dicts.append(
+            {
+                "file_name": os.path.join(image_dir, name),
+                "sem_seg_file_name": os.path.join(label_dir, f"{stem}{suffix}"),
+                "image_id": stem,
+            }
+        )
+    return dicts, missing

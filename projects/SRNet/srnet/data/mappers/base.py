@@ -58,7 +58,8 @@ def read_checked(
     """Read the image of a record and its semantic label, and check that they fit.
 
     Args:
-        dataset_dict: has "file_name" and perhaps "sem_seg_file_name", which is removed.
+        dataset_dict: has "file_name" and perhaps "sem_seg_file_name" and "label_mapping", which are
+            removed.
         image_format: as in :func:`srnet.data.read.read_image`.
         is_train: read the label; otherwise only its size is checked, before the image is predicted.
         num_classes: as in :func:`srnet.data.read.read_label`.
@@ -76,13 +77,14 @@ def read_checked(
     image = read_image(dataset_dict["file_name"], image_format)
     detection_utils.check_image_size(dataset_dict, image)
     path = dataset_dict.pop("sem_seg_file_name", None)
+    mapping = dataset_dict.pop("label_mapping", None)
     if path is None:
         return image, None
     size = image.shape[:2]
     if not is_train:
         check_label_size(dataset_dict["file_name"], size, path)
         return image, None
-    label = read_label(path, num_classes, ignore_value)
+    label = read_label(path, num_classes, ignore_value, mapping)
     check_label_size(dataset_dict["file_name"], size, path, label.shape)
     # Detectron2 resizes uint8 with Pillow and everything else with PyTorch, which takes no
     # integers; float32 holds any class index exactly.

@@ -72,9 +72,9 @@ def read_panoptic(metadata: Metadata, rank: int = 0, world_size: int = 1) -> dic
 
 def _check_table(categories: list[dict], metadata: Metadata) -> list[str]:
     """Compare the categories with those that the dataset is registered with; fill in `isthing`."""
-    # The stuff's 0 is all things, Detectron2's "separated" form.
+    # The stuff's class 0 is all things, Detectron2's "separated" form.
     known = {*metadata.thing_dataset_id_to_contiguous_id}
-    known |= {*metadata.stuff_dataset_id_to_contiguous_id} - {0}
+    known |= {i for i, k in metadata.stuff_dataset_id_to_contiguous_id.items() if k}
     found = {category["id"] for category in categories}
     findings = []
     for category in (c for c in categories if c["id"] in known):
