@@ -247,6 +247,11 @@ RANGES: dict[str, Range] = {
     "SOLVER.EMA.PERIOD": POSITIVE,
     "TEST.EVAL_PERIOD": NATURAL,
     "TEST.DETECTIONS_PER_IMAGE": POSITIVE,
+    "TEST.BEST_CHECKPOINT.MODE": one_of("max", "min"),
+    "TEST.EARLY_STOPPING.PATIENCE": NATURAL,
+    "TEST.EARLY_STOPPING.MIN_DELTA": NOT_NEGATIVE,
+    "TEST.VALIDATION_LOSS.PERIOD": NATURAL,
+    "TEST.VALIDATION_LOSS.DATASET": names_in(DatasetCatalog.list, "registered dataset", empty=True),
     "TEST.SEM_SEG.MODE": one_of("whole", "slide"),
     "TEST.SEM_SEG.WINDOW": WINDOW,
     "TEST.SEM_SEG.STRIDE": Range(
