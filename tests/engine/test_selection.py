@@ -14,9 +14,10 @@ from srnet.engine.best import MetricRecord
 from srnet.engine.signals import EvaluationInterrupted
 from srnet.evaluation.metric_names import metric_names
 
-CONFIG = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
+CONFIG = "CamVid-SemanticSegmentation/lite0.yaml"
 SMALL = {
     "MODEL.DEVICE": "cpu",
+    "MODEL.WEIGHTS": "",
     "MODEL.SEM_SEG_HEAD.CONVS_DIM": 16,
     "INPUT.CROP.SIZE": "[64,64]",
     "INPUT.MIN_SIZE_TRAIN": "(48,96)",
@@ -89,8 +90,7 @@ def test_the_best_weights_are_kept(tmp_path, mode, values, best):
     assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
 
 
-@pytest.mark.parametrize("stop", [0, 1, 2, 4])
-@pytest.mark.parametrize("with_file", [True, False])
+@pytest.mark.parametrize(("stop", "with_file"), [(0, True), (1, True), (1, False), (3, False)])
 def test_a_resumed_run_keeps_the_best_so_far(tmp_path, stop, with_file):
     """A checkpoint is older than the evaluation of its iteration; the file has that one, too."""
     values = [1, 5, 2, 3, 4, 2]
@@ -115,7 +115,7 @@ def test_a_resumed_run_keeps_the_best_so_far(tmp_path, stop, with_file):
 def test_a_new_run_does_not_go_on_from_an_old_best(tmp_path):
     run(tmp_path, [9] * 6, **{"SOLVER.MAX_ITER": 1})
     run(tmp_path, [1, 2, 1, 1, 1, 1])
-    assert record_of(tmp_path)["best"] == 2 and best_in(tmp_path)["best_iteration"] == 1
+    assert record_of(tmp_path)["best"] == 2 and record_of(tmp_path)["best_iteration"] == 1
 
 
 def test_the_best_of_an_average_is_the_average_that_was_evaluated(tmp_path):

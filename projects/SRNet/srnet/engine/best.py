@@ -26,8 +26,8 @@ class BestWeights(Checkpointer):
         super().__init__(model, save_dir)
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Save the model; `iteration` is kept as `best_iteration`."""
-        super().save(name, best_iteration=kwargs["iteration"])
+        """Save the model without its iteration."""
+        super().save(name)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Nothing: a resume goes on from the trainer's checkpoints."""
@@ -136,7 +136,8 @@ class BestCheckpoint(BestCheckpointer):
         value, iteration = latest[self._val_metric]
         if math.isfinite(value):
             super()._best_checking()
-        self.record.add(iteration, value)
+        # The last evaluation is recorded an iteration after the weights' own.
+        self.record.add(min(iteration, self.trainer.max_iter - 1), value)
 
     def state_dict(self) -> dict:
         """The values of the metric."""
