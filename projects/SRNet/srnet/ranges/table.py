@@ -15,7 +15,14 @@ from detectron2.utils.registry import Registry
 from srnet.layers.node_reasoning import REASONINGS
 from srnet.layers.squeeze_reasoning import SQUEEZES
 
-from .features import backbone_features, bottom_up_features, features_of, is_pyramid
+from .features import (
+    RESNET_PYRAMIDS,
+    RESNETS,
+    backbone_features,
+    bottom_up_features,
+    features_of,
+    is_pyramid,
+)
 from .values import Range, each, names_in, number, one_of, ordered
 
 FORMATS = one_of("RGB", "BGR")  # of the classifier
@@ -76,6 +83,12 @@ def _stride_holds(value: Any, cfg: CfgNode | None) -> bool:
     return not WINDOW.holds(window, cfg) or (value[0] <= window[0] and value[1] <= window[1])
 
 
+def _freeze_at_holds(value: Any, cfg: CfgNode | None) -> bool:
+    # The other backbones check it themselves; Detectron2's ResNets freeze what they have.
+    resnet = cfg is not None and cfg.MODEL.BACKBONE.NAME in (*RESNETS, *RESNET_PYRAMIDS)
+    return number(0, 5 if resnet else 7, whole=True).holds(value, cfg)
+
+
 def _loss_holds(value: Any, cfg: CfgNode | None) -> bool:
     if cfg is not None and cfg.MODEL.SEM_SEG_HEAD.NAME in ("DeepLabV3Head", "DeepLabV3PlusHead"):
         return one_of("cross_entropy", "hard_pixel_mining").holds(value, cfg)
@@ -114,7 +127,11 @@ RANGES: dict[str, Range] = {
     "MODEL.PIXEL_MEAN": _per_channel(number()),
     "MODEL.PIXEL_STD": _per_channel(ABOVE_ZERO),
     "MODEL.BACKBONE.NAME": _registered(BACKBONE_REGISTRY, "registered backbone"),
-    "MODEL.BACKBONE.FREEZE_AT": number(0, 7, whole=True),
+    "MODEL.BACKBONE.FREEZE_AT": Range(
+        "0 to 7, the number of stages with the stem (0 to 5 for a ResNet)",
+        _freeze_at_holds,
+        "whole number",
+    ),
     "MODEL.RESNETS.DEPTH": one_of(18, 34, 50, 101, 152),
     "MODEL.RESNETS.OUT_FEATURES": each(one_of("stem", "res2", "res3", "res4", "res5"), at_least=1),
     "MODEL.RESNETS.NUM_GROUPS": POSITIVE,
