@@ -1,14 +1,15 @@
 """The last evaluation of a training, from Detectron2's `metrics.json`, as a Markdown table."""
 
-import json
 import math
 import re
 from pathlib import Path
 
 from tabulate import tabulate
 
-# What models record during training under names with a slash, as evaluators do.
-TRAINING = ("rpn", "roi_head", "fast_rcnn", "mask_rcnn", "keypoint_head")
+from .metrics_file import read_lines
+
+# What is recorded during training under names with a slash, as evaluators do.
+TRAINING = ("rpn", "roi_head", "fast_rcnn", "mask_rcnn", "keypoint_head", "validation")
 # Evaluators name a metric of a class METRIC-CLASS.
 OF_CLASS = re.compile(r"(min\(IoU, B-Iou\)|[^-]+)-(.+)")
 # SemSegEvaluator takes the boundary of a label map by erosion, as if labels were grey values: what
@@ -26,8 +27,7 @@ def read_metrics(path: Path) -> dict[str, dict[str, float]]:
         FileNotFoundError: there is no such file.
         ValueError: it holds no evaluation.
     """
-    for line in reversed(path.read_text().splitlines()):
-        record = json.loads(line)
+    for _, record in reversed(list(read_lines(path))):
         tasks: dict[str, dict[str, float]] = {}
         for key, value in record.items():
             task, slash, metric = key.rpartition("/")
