@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import color_sequences
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, StrMethodFormatter
 
 from srnet.evaluation.metrics_file import read_lines
 from srnet.evaluation.metrics_table import TRAINING
@@ -143,7 +145,7 @@ def draw_curves(
                 drawn.append(y)
                 if is_evaluation(key) or key.startswith(VALIDATION):
                     axes.plot(x, y, style, color=color, label=label, marker="o", markersize=3)
-                elif weight:
+                elif weight and key != "lr":
                     axes.plot(x, y, color=color, alpha=0.25, linewidth=0.8)
                     axes.plot(x, smooth(y, weight), style, color=color, label=label)
                 else:
@@ -152,11 +154,22 @@ def draw_curves(
         axes.grid(alpha=0.3)
         if log and not is_evaluation(metric) and all((y > 0).all() for y in drawn):
             axes.set_yscale("log")
+            _label_plainly(axes.yaxis)
         if len(axes.get_lines()) > 1 or len(runs) > 1:
             axes.legend(fontsize=8, framealpha=0.6)
     for axes in grid.flat[len(metrics) :]:
         axes.axis("off")
     return figure
+
+
+def _label_plainly(axis: Axis) -> None:
+    """Label a logarithmic axis with 0.2, 0.5, 1 and not with powers of ten."""
+    low, high = axis.get_view_interval()
+    steps = "235" if high < 100 * low else ""
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(
+        FuncFormatter(lambda x, place: f"{x:g}" if f"{x:e}"[0] in steps else "")
+    )
 
 
 def write_csv(path: Path, runs: Mapping[str, Run], metrics: Sequence[str]) -> None:
