@@ -1,6 +1,7 @@
 """Processes of a training or an evaluation: checked, started, set up, and what they run."""
 
 import argparse
+import os
 from collections.abc import Callable
 
 import detectron2.engine
@@ -12,6 +13,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from srnet.checkpoint import load_for_evaluation
+from srnet.evaluation.results import by_dataset, write_results
 from srnet.modeling import build_model
 
 from .processes import close_process_groups, share_cpu_threads
@@ -108,7 +110,8 @@ def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict:
         resume: whether to take the newest checkpoint in `OUTPUT_DIR`, not `MODEL.WEIGHTS`.
 
     Returns:
-        The results of the main process, as Detectron2's evaluators return them.
+        The results of the main process, as Detectron2's evaluators return them. They are also in
+        `OUTPUT_DIR/inference/results.json`.
 
     Raises:
         ValueError: `DATASETS.TEST` is empty.
@@ -120,5 +123,7 @@ def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict:
     load_for_evaluation(cfg, model, resume=resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+        write_results(folder, by_dataset(results, cfg.DATASETS.TEST))
         verify_results(cfg, results)
     return results
