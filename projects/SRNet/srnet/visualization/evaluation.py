@@ -18,8 +18,8 @@ def draw_confusion(confusion: Confusion, pairs: Sequence[tuple[str, str, float]]
     """Draw the matrix, in % of the true class's pixels, with the most confused pairs beside it."""
     names, shares = confusion.classes, 100 * confusion.shares()
     side = float(np.clip(0.5 * len(names), 5, 24))
-    figure = Figure(figsize=(side + 5.5, side + 1.2), dpi=150, layout="constrained")
-    axes, text = figure.subplots(1, 2, width_ratios=[side, 4.2])
+    figure = Figure(figsize=(side + 4.5, side + 1.2), dpi=150, layout="constrained")
+    axes, text = figure.subplots(1, 2, width_ratios=[side, 3])
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     axes.set(title=f"{confusion.dataset}: % of the true class", xlabel="prediction", ylabel="truth")
     size = 9 if len(names) <= 2 * WITH_NUMBERS else 5
@@ -34,7 +34,7 @@ def draw_confusion(confusion: Confusion, pairs: Sequence[tuple[str, str, float]]
     text.axis("off")
     lines = [f"{100 * share:5.1f} %  {true} as {wrong}" for true, wrong, share in pairs]
     listing = "\n".join(["Most confused", "", *(lines or ["none"])])
-    text.text(0, 1, listing, va="top", family="monospace", fontsize=9, transform=text.transAxes)
+    text.text(0, 0.9, listing, va="top", family="monospace", fontsize=9, transform=text.transAxes)
     return figure
 
 
@@ -71,7 +71,7 @@ def draw_bars(
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     if other is not None:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.6 / len(classes)), ncols=2)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
