@@ -167,6 +167,40 @@ def test_training_prints_one_table(tmp_path, caplog, cells_of):
     assert int(rows["all"][0]) + int(rows["all"][1]) == len(names)
 
 
+OTHER_CLASSES = {
+    CAMVID: (["MODEL.SEM_SEG_HEAD.NUM_CLASSES", 19], {"sem_seg_head"}),
+    "ImageNet-Classification/resnet_18_SR.yaml": (["MODEL.CLASSIFIER.NUM_CLASSES", 7], {"linear"}),
+    "quick_schedules/mask_rcnn_R_18_FPN_SR.yaml": (
+        ["MODEL.ROI_HEADS.NUM_CLASSES", 7],
+        {"roi_heads.box_predictor", "roi_heads.mask_head"},
+    ),
+    "quick_schedules/panoptic_fpn_R_18_SR.yaml": (
+        ["MODEL.ROI_HEADS.NUM_CLASSES", 7, "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 9],
+        {"roi_heads.box_predictor", "roi_heads.mask_head", "sem_seg_head"},
+    ),
+}
+
+
+@pytest.mark.parametrize("config", OTHER_CLASSES)
+def test_another_number_of_classes_keeps_all_that_fits(config, tmp_path, caplog, cells_of):
+    options, heads = OTHER_CLASSES[config]
+    path = save(config, tmp_path / "model.pth")
+    saved = torch.load(path, weights_only=True)["model"]
+    torch.manual_seed(5)
+    cfg = get_cfg(config, ["DATASETS.TRAIN", (), "DATASETS.TEST", (), "MODEL.DEVICE", "cpu"])
+    cfg.merge_from_list(options)
+    model = build_model(cfg)
+    with caplog.at_level(logging.INFO):
+        Checkpointer(model).resume_or_load(str(path), resume=False)
+    own = model.state_dict()
+    differing = {name for name, value in own.items() if value.shape != saved[name].shape}
+    assert all(torch.equal(own[name], saved[name]) for name in set(own) - differing)
+    assert {part_of(name) for name in differing} == heads
+    (table,) = [r.getMessage() for r in caplog.records if "|" in r.getMessage()]
+    new = {row[0]: row[2] for row in cells_of(table) if row[0] in heads | {"all"}}
+    assert sum(int(new[head]) for head in heads) == int(new["all"]) == len(differing)
+
+
 def test_a_shape_that_differs_is_in_the_table(tmp_path, caplog):
     torch.save({"weight": torch.ones(3, 2), "bias": torch.ones(2)}, tmp_path / "model.pth")
     Checkpointer(nn.Linear(2, 2)).load(str(tmp_path / "model.pth"))

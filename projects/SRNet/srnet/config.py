@@ -179,3 +179,37 @@ def add_srnet_config(cfg: CfgNode) -> None:
     # The memory budget: this many pixels go through the network at once, but never less than a
     # window or an image.
     cfg.TEST.SEM_SEG.MAX_BATCH_PIXELS = 2**22
+
+    # The best checkpoint of a training, OUTPUT_DIR/model_best.pth: the weights with the best value
+    # of a metric. With SOLVER.EMA they are the averaged ones, which are what is evaluated.
+    # OUTPUT_DIR/model_best.json has the value of each evaluation.
+    cfg.TEST.BEST_CHECKPOINT = CfgNode()
+    # The metric, as metrics.json names it: "sem_seg/mIoU", "bbox/AP", "panoptic_seg/PQ",
+    # "classification/top1", or "validation/total_loss" with TEST.VALIDATION_LOSS. With several
+    # datasets in DATASETS.TEST the name of one comes first: "DATASET/sem_seg/mIoU". "" for none.
+    cfg.TEST.BEST_CHECKPOINT.METRIC = ""
+    # Whether the largest or the smallest value is the best.
+    cfg.TEST.BEST_CHECKPOINT.MODE = "max"
+    # The end of a training that no longer gets better, by TEST.BEST_CHECKPOINT.METRIC.
+    cfg.TEST.EARLY_STOPPING = CfgNode()
+    # Stop after this many evaluations in a row without a better value; 0: never.
+    cfg.TEST.EARLY_STOPPING.PATIENCE = 0
+    # A value is better if it differs from the best by more than this.
+    cfg.TEST.EARLY_STOPPING.MIN_DELTA = 0.0
+    # The training's losses on images it does not train on, as curves validation/LOSS beside LOSS.
+    # There is no augmentation, and norms and dropout work as in inference; each image counts the
+    # same. With SOLVER.EMA the averaged weights are measured. The training is the same without it.
+    cfg.TEST.VALIDATION_LOSS = CfgNode()
+    # Iterations between two measurements; 0 for none.
+    cfg.TEST.VALIDATION_LOSS.PERIOD = 0
+    # The dataset; "" for the first of DATASETS.TEST. It needs labels.
+    cfg.TEST.VALIDATION_LOSS.DATASET = ""
+
+    # Weights & Biases: what TensorBoard gets is sent there, too (the extra wandb).
+    cfg.WANDB = CfgNode()
+    # Send it. Environment variables as WANDB_MODE and WANDB_ENTITY are wandb's own.
+    cfg.WANDB.ENABLED = False
+    # The project there.
+    cfg.WANDB.PROJECT = "srnet"
+    # The name of the run; "" for that of OUTPUT_DIR.
+    cfg.WANDB.NAME = ""

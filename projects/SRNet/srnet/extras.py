@@ -9,6 +9,7 @@ EXTRAS = {
     "scipy": ("scipy", "prepare"),
     "shapely": ("shapely", "eval"),
     "timm": ("timm", "timm"),
+    "wandb": ("wandb", "wandb"),
 }
 
 

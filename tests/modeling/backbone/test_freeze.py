@@ -4,7 +4,8 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
-from srnet import get_cfg
+from detectron2.solver import build_optimizer
+from srnet import build_model, get_cfg
 from srnet.modeling import WiderResNet38
 from srnet.modeling.backbone import wider_resnet
 from srnet.modeling.backbone.dfnet import VARIANTS, DFNet
@@ -122,3 +123,37 @@ def test_more_stages_than_there_are_is_an_error(make, most):
             pytest.raises(ValueError, match=rf"FREEZE_AT={wrong} must be 0 to {most} for"),
         ):
             make(wrong)
+
+
+CLASSIFIER = "ImageNet-Classification/resnet_18_SR.yaml"
+
+
+@pytest.mark.parametrize("freeze_at", [0, 2, 5])
+def test_a_classifier_trains_what_is_not_frozen(freeze_at):
+    """Gates are new and stay trainable; frozen norms keep their statistics."""
+    datasets = ("DATASETS.TRAIN", (), "DATASETS.TEST", (), "MODEL.CLASSIFIER.NUM_CLASSES", 3)
+    cfg = get_cfg(CLASSIFIER, opts("MODEL.BACKBONE.FREEZE_AT", freeze_at, *datasets))
+    torch.manual_seed(0)
+    model = build_model(cfg).train()
+    # The gates start at zero.
+    for name, parameter in model.named_parameters():
+        if ".context." in name:
+            nn.init.normal_(parameter, std=0.1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = build_optimizer(cfg, model)
+    images = torch.randint(0, 256, (4, 3, 32, 32))
+    batch = [{"image": x, "class_index": i % 3} for i, x in enumerate(images)]
+    model(batch)["loss_cls"].backward()
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    optimizer.step()
+    stages = ("stem", "res2", "res3", "res4", "res5")[:freeze_at]
+    for name, value in model.state_dict().items():
+        stage = name.removeprefix("backbone.").partition(".")[0]
+        frozen = stage in stages and ".context." not in name
+        assert torch.equal(value, before[name]) == frozen, name
+
+
+def test_more_stages_than_a_resnet_has_are_refused():
+    with pytest.raises(ValueError, match=r"FREEZE_AT=6 must be .*0 to 5 for a ResNet"):
+        get_cfg(CLASSIFIER, ["MODEL.BACKBONE.FREEZE_AT", 6])

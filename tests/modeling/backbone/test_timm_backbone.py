@@ -85,6 +85,10 @@ def test_detectors_predict(config):
         (("MODEL.TIMM.OUT_FEATURES", ["res6"]), r"OUT_FEATURES=\['res6'\] must .* of stem, res2"),
         (("MODEL.CONTEXT.STAGES", ["stage2"]), r"STAGES=\['stage2'\]: choose from stem, res2"),
         (("MODEL.BACKBONE.FREEZE_AT", 7), "FREEZE_AT=7 must be 0 to 5"),
+        (
+            ("MODEL.TIMM.NAME", "convnext_atto", "MODEL.BACKBONE.FREEZE_AT", 1),
+            "FREEZE_AT=1: this network has no stem .* from 0, 2, 3, 4, 5",
+        ),
         (("MODEL.TIMM.NAME", "vit_tiny_patch16_224"), r"strides \[16, 16, 16\]"),
         (
             ("MODEL.TIMM.NAME", "convnext_atto", "MODEL.CONTEXT.STAGES", ["res5"]),

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from detectron2.config import CfgNode
 
 
@@ -19,15 +21,29 @@ def train_or_evaluate(args: argparse.Namespace) -> None:
     """Run one process of a training or an evaluation.
 
     Args:
-        args: `config_file`, `opts`, `eval_only` and `resume`.
+        args: `config_file`, `opts`, `eval_only` and `resume`; `plots` and `against` where the
+            command has them.
     """
     from srnet.engine import evaluate, train
 
     cfg = start_process(args)
     if args.eval_only:
-        evaluate(cfg, resume=args.resume)
+        results = evaluate(cfg, resume=args.resume)
+        if getattr(args, "plots", False):
+            _plot(cfg, results, args.against)
     else:
         train(cfg, resume=args.resume)
+
+
+def _plot(cfg: "CfgNode", results: dict, against: "Path | None") -> None:
+    """Draw an evaluation, on the main process."""
+    from detectron2.utils import comm
+
+    from srnet.evaluation.results import by_dataset
+    from srnet.visualization.evaluation import plot_evaluation
+
+    if comm.is_main_process():
+        print(plot_evaluation(cfg.OUTPUT_DIR, by_dataset(results, cfg.DATASETS.TEST), against))
 
 
 def start_process(args: argparse.Namespace, opts: Sequence = ()) -> "CfgNode":

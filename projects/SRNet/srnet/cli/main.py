@@ -17,6 +17,7 @@ COMMANDS = {
     "analyze": "Count parameters, multiply-adds and activations",
     "benchmark": "Measure latency, modules, sliding windows or data loading",
     "visualize": "Draw predictions of one or more models beside images and their truth",
+    "plot": "Draw the curves of trainings in one figure",
     "metrics": "Print the last evaluation of a training as a table",
     "compare": "Compare the IoU of each class in two evaluations",
     "convert": "Convert published weights, or a classifier to a backbone",

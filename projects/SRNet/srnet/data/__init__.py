@@ -18,7 +18,12 @@ from .datasets.imagenet import (
 from .datasets.pascal_context import register_all_pascal_context
 from .datasets.root import datasets_root
 from .datasets.scenes import register_all_scenes
-from .loader import build_test_loader, build_train_loader, start_at_iteration
+from .loader import (
+    build_test_loader,
+    build_train_loader,
+    build_validation_loader,
+    start_at_iteration,
+)
 from .mappers.classification import ClassificationMapper
 from .mappers.detection import DetectionMapper, PanopticMapper
 from .mappers.semantic import SemanticSegmentationMapper, build_semantic_augmentation
@@ -45,6 +50,7 @@ __all__ = [
     "build_semantic_augmentation",
     "build_test_loader",
     "build_train_loader",
+    "build_validation_loader",
     "check_against_datasets",
     "check_class_folders",
     "follow_custom_datasets",

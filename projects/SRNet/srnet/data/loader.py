@@ -31,7 +31,7 @@ from .aspect_ratio import AspectRatioBatches, wide_images
 from .mapped_dataset import FilledBatches, Items, MappedDataset, leave_out_missing
 from .records import load_records
 from .seeding import seeded
-from .tasks import task_of
+from .tasks import build_mapper, task_of
 from .validate import check_categories, check_mask_format
 
 
@@ -136,7 +136,25 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Callable) -> Iter
     `INPUT.CLASSIFICATION.BATCH_TEST`. Images that the mapper passes over are left out; the
     evaluator counts them as missing.
     """
-    dataset = load_records(cfg, [dataset_name], is_train=False)
+    return _in_order(cfg, load_records(cfg, [dataset_name], is_train=False), mapper)
+
+
+def build_validation_loader(cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
+    """Build a loader of labelled images, in order and without augmentation.
+
+    Batches are those of :func:`build_test_loader`. Images without a label are left out as in
+    training.
+    """
+    records = load_records(cfg, [dataset_name], is_train=True)
+    if isinstance(records, list):
+        check_categories(records, cfg)
+        check_mask_format(records, cfg)
+    return _in_order(cfg, records, build_mapper(cfg, is_train=True, augment=False))
+
+
+def _in_order(
+    cfg: CfgNode, dataset: list[dict] | Items[dict], mapper: Callable
+) -> Iterable[list[dict]]:
     if isinstance(dataset, list):
         dataset = DatasetFromList(dataset, copy=False)
     loader = build_detection_test_loader(

@@ -57,7 +57,12 @@ class WeightAverage(HookBase):
 
     def after_train(self) -> None:
         """Save the averaged model, unless the training ended before its last iteration."""
-        if self.trainer.iter >= self.trainer.max_iter and comm.is_main_process():
+        if self.trainer.iter >= self.trainer.max_iter:
+            self.save_final()
+
+    def save_final(self) -> None:
+        """Save the averaged model as that of a finished training."""
+        if comm.is_main_process():
             folder = os.path.join(self.output_dir, "ema")
             os.makedirs(folder, exist_ok=True)
             Checkpointer(self.model, folder).save("model_final")

@@ -1,6 +1,7 @@
 """Processes of a training or an evaluation: checked, started, set up, and what they run."""
 
 import argparse
+import os
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from torch.multiprocessing import ProcessExitedException
 
 from srnet.checkpoint import load_for_evaluation
 from srnet.data.paths import written_to
+from srnet.evaluation.results import by_dataset, write_results
 from srnet.modeling import build_model
 
 from .explain import training_errors_explained
@@ -168,7 +170,8 @@ def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict:
         resume: whether to take the newest checkpoint in `OUTPUT_DIR`, not `MODEL.WEIGHTS`.
 
     Returns:
-        The results of the main process, as Detectron2's evaluators return them.
+        The results of the main process, as Detectron2's evaluators return them. They are also in
+        `OUTPUT_DIR/inference/results.json`.
 
     Raises:
         ValueError: `DATASETS.TEST` is empty.
@@ -181,5 +184,7 @@ def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict:
     with training_errors_explained(cfg):
         results = Trainer.test(cfg, model)
     if comm.is_main_process():
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+        write_results(folder, by_dataset(results, cfg.DATASETS.TEST))
         verify_results(cfg, results)
     return results

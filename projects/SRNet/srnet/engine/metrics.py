@@ -1,11 +1,11 @@
 """metrics.json of a resumed run: one line an iteration, smoothed as without a break."""
 
-import json
 import os
 
 from detectron2.utils.events import EventStorage, JSONWriter, TensorboardXWriter
 
 from srnet.data.paths import written_to
+from srnet.evaluation.metrics_file import read_lines
 
 # The largest window over which Detectron2's writers smooth, in iterations.
 WINDOW = 20
@@ -70,14 +70,9 @@ def drop_lines_from(path: str, iteration: int) -> None:
     That is: lines of `iteration` or later, a last line that was cut off, and of several lines of
     one iteration all but the last. The file is replaced as a whole.
     """
-    with open(path, encoding="utf-8", errors="replace") as f:
-        lines = f.read().splitlines()
     kept: dict[int, str] = {}
-    for line in lines:
-        try:
-            number = json.loads(line)["iteration"]
-        except (ValueError, TypeError, KeyError):
-            continue
+    for line, record in read_lines(path):
+        number = record["iteration"]
         if number < iteration:
             kept.pop(number, None)
             kept[number] = line

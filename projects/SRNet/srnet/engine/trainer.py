@@ -5,6 +5,7 @@ import os
 import signal
 import weakref
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
@@ -30,6 +31,7 @@ from srnet.evaluation import build_evaluator
 
 from .accumulation import AccumulatingTrainer
 from .averaging import WeightAverage, share_buffers
+from .best import BestCheckpoint, EarlyStopping
 from .checks import check_training
 from .divergence import FiniteAMPTrainer, FiniteTrainer, advise_after_divergence
 from .explain import tracebacks_in_files_alone, training_errors_explained
@@ -44,6 +46,7 @@ from .resume import (
     resumed_optimizer,
     solver_values,
 )
+from .selection import selection_period
 from .signals import (
     EvaluationInterrupted,
     StopSignals,
@@ -51,8 +54,14 @@ from .signals import (
     agree_on_signal,
     wait_for_all,
 )
+from .validation import ValidationLoss
+from .wandb_sync import WandbSync
 
 logger = logging.getLogger(__name__)
+
+
+class StoppedEarly(BaseException):
+    """Leaves the loop of a training that no longer gets better."""
 
 
 class Trainer(DefaultTrainer):
@@ -122,6 +131,7 @@ class Trainer(DefaultTrainer):
         self._history: History = {}
         self._signals = StopSignals()
         self._stopping = 0
+        self._best, self._early_stopping = self._build_selection()
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -135,6 +145,10 @@ class Trainer(DefaultTrainer):
             self.start_iter = loaded["iteration"] + 1
             batch = self.cfg.SOLVER.IMS_PER_BATCH
             start_at_iteration(self.data_loader, self.start_iter, batch)
+        if self._best is not None:
+            self._best.restore(self.start_iter)
+        if self._early_stopping is not None:
+            self._early_stopping.check()
 
     def state_dict(self) -> dict:
         """DefaultTrainer's state, and what :meth:`load_state_dict` needs beyond it."""
@@ -168,15 +182,21 @@ class Trainer(DefaultTrainer):
             self._trainer.reset_data_loader(lambda: self.build_train_loader(cfg))
 
     def build_hooks(self) -> list[HookBase]:
-        """Build DefaultTrainer's hooks, with the average of the weights where there is one."""
-        period = self.cfg.TEST.EVAL_PERIOD
-        hooks = [
-            EvalHook(period, self.evaluate) if isinstance(hook, EvalHook) else hook
-            for hook in super().build_hooks()
-        ]
+        """Build DefaultTrainer's hooks, and those that the config asks for."""
+        hooks: list[HookBase] = []
+        for hook in super().build_hooks():
+            if not isinstance(hook, EvalHook):
+                hooks.append(hook)
+                continue
+            if self.cfg.TEST.VALIDATION_LOSS.PERIOD:
+                hooks.append(ValidationLoss(self.cfg, self.evaluated_model))
+            hooks.append(EvalHook(self.cfg.TEST.EVAL_PERIOD, self.evaluate))
+            hooks += [h for h in (self._best, self._early_stopping) if h is not None]
         if self.average is not None:
             hooks.insert(1, self.average)  # before what saves and evaluates
             self._add_precise_averages(hooks, self.average.model)
+        if self.cfg.WANDB.ENABLED:
+            hooks.append(WandbSync(self.cfg))  # finished after the writers
         return hooks
 
     def _add_precise_averages(self, hooks: list[HookBase], average: nn.Module) -> None:
@@ -186,6 +206,24 @@ class Trainer(DefaultTrainer):
                 period, count = self.cfg.TEST.EVAL_PERIOD, self.cfg.TEST.PRECISE_BN.NUM_ITER
                 hooks.insert(place + 1, PreciseBN(period, average, hook._data_loader, count))
                 return
+
+    def _build_selection(self) -> tuple[BestCheckpoint | None, EarlyStopping | None]:
+        """Build the hooks of the best checkpoint and of early stopping."""
+        best, stop = self.cfg.TEST.BEST_CHECKPOINT, self.cfg.TEST.EARLY_STOPPING
+        if not best.METRIC:
+            return None, None
+        period = selection_period(self.cfg)
+        hook = BestCheckpoint(
+            period, self.evaluated_model, self.cfg.OUTPUT_DIR, best.METRIC, best.MODE
+        )
+        if not stop.PATIENCE:
+            return hook, None
+        return hook, EarlyStopping(period, hook.record, stop.PATIENCE, stop.MIN_DELTA)
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The average of the weights where there is one, or else the model, not in DDP."""
+        return self.checkpointer.model if self.average is None else self.average.model
 
     def build_writers(self) -> list[EventWriter]:
         """Build Detectron2's writers, with a metrics.json that a resumed run can continue."""
@@ -205,6 +243,13 @@ class Trainer(DefaultTrainer):
             OutputDirInUse: another training runs in `OUTPUT_DIR`.
             TrainingStopped: a signal came; a checkpoint is saved, on all processes.
         """
+        if self._early_stopping is not None and self._early_stopping.reason:
+            logger.warning(
+                "Nothing left to train: the training stopped early, since %s. A larger "
+                "TEST.EARLY_STOPPING.PATIENCE goes on",
+                self._early_stopping.reason,
+            )
+            return None
         if self.start_iter >= self.max_iter:
             logger.warning(
                 "Nothing left to train: the checkpoint is of iteration %d, and SOLVER.MAX_ITER is "
@@ -220,6 +265,8 @@ class Trainer(DefaultTrainer):
                     tracebacks_in_files_alone(),
                 ):
                     return super().train()
+            except StoppedEarly:
+                return None
             except TrainingStopped:
                 # The first process that ends makes the launcher end the others.
                 wait_for_all()
@@ -233,7 +280,7 @@ class Trainer(DefaultTrainer):
         super().before_train()
 
     def after_step(self) -> None:
-        """Run the hooks; stop after a signal.
+        """Run the hooks; stop after a signal, or where the training no longer gets better.
 
         Raises:
             TrainingStopped: a process received a signal.
@@ -243,8 +290,18 @@ class Trainer(DefaultTrainer):
             super().after_step()
         except EvaluationInterrupted:
             self._stopping = self._signals.received
+        if self._early_stopping is not None and self._early_stopping.reason:
+            self._stop_early(self._early_stopping.reason)
         if self._stopping:
             self._save_and_stop()
+
+    def _stop_early(self, reason: str) -> None:
+        """Save what a finished training leaves, and leave the loop."""
+        self.checkpointer.save("model_final", iteration=self.iter)
+        if self.average is not None:
+            self.average.save_final()
+        logger.info("Early stopping: training ends after iteration %d, since %s", self.iter, reason)
+        raise StoppedEarly
 
     def after_train(self) -> None:
         """Run the hooks, at the iteration at which the training ended.
@@ -284,10 +341,14 @@ class Trainer(DefaultTrainer):
         if self._stopping:
             return {}
         model = self.model if self.average is None else self.average.model
-        with self._signals.interruptible():
+        with self.interruptible():
             share_buffers(model)
             self._last_eval_results = self.test(self.cfg, model)
         return self._last_eval_results
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        """A block, such as an evaluation, that a stop signal leaves at once."""
+        return self._signals.interruptible()
 
     def run_step(self) -> None:
         """Run an iteration.

@@ -1,16 +1,15 @@
 """The last evaluation of a training, from Detectron2's `metrics.json`, as a Markdown table."""
 
-import json
 import math
 import re
 from pathlib import Path
 
 from tabulate import tabulate
 
-from srnet.data.paths import check_regular
+from .metrics_file import read_lines
 
-# What models record during training under names with a slash, as evaluators do.
-TRAINING = ("rpn", "roi_head", "fast_rcnn", "mask_rcnn", "keypoint_head")
+# What is recorded during training under names with a slash, as evaluators do.
+TRAINING = ("rpn", "roi_head", "fast_rcnn", "mask_rcnn", "keypoint_head", "validation")
 # Evaluators name a metric of a class METRIC-CLASS.
 OF_CLASS = re.compile(r"(min\(IoU, B-Iou\)|[^-]+)-(.+)")
 # SemSegEvaluator takes the boundary of a label map by erosion, as if labels were grey values: what
@@ -28,20 +27,9 @@ def read_metrics(path: Path) -> dict[str, dict[str, float]]:
         FileNotFoundError: there is no such file.
         ValueError: it holds no evaluation.
     """
-    check_regular(path)
-    lines = path.read_text(errors="replace").splitlines()
-    for number, line in reversed(list(enumerate(lines, start=1))):
-        try:
-            record = json.loads(line)
-            items = record.items()
-        except (ValueError, AttributeError, RecursionError) as error:
-            if number == len(lines):
-                continue  # an interrupted training was writing it
-            raise ValueError(
-                f"{path}, line {number}: not a line of metrics: {line[:40]!r}"
-            ) from error
+    for _, record in reversed(list(read_lines(path))):
         tasks: dict[str, dict[str, float]] = {}
-        for key, value in items:
+        for key, value in record.items():
             task, slash, metric = key.rpartition("/")
             if slash and task not in TRAINING and isinstance(value, float):
                 tasks.setdefault(task, {})[metric] = value

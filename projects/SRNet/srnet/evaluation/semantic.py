@@ -19,13 +19,16 @@ from tabulate import tabulate
 from srnet.data.paths import inside, written_to
 from srnet.data.read import check_label_size, read_label
 
+from .results import Confusion, write_confusion
+
 
 class SemanticEvaluator(SemSegEvaluator):
     """Detectron2's evaluator, on labels that are checked; it logs and writes the classes' IoU.
 
     Args:
         dataset_name: a registered dataset with the metadata `stuff_classes` and `ignore_label`.
-        output_folder: where `DATASET_iou.json` and Detectron2's files are written; None for none.
+        output_folder: where `DATASET_iou.json`, `DATASET_confusion.json` and Detectron2's files are
+            written; None for none.
     """
 
     def __init__(self, dataset_name: str, output_folder: str | None = None):
@@ -54,6 +57,11 @@ class SemanticEvaluator(SemSegEvaluator):
         results = super().evaluate()
         if results:
             _report(results["sem_seg"], "mIoU", self._dataset_name, self._output_dir)
+            if self._output_dir:
+                # Detectron2's has a row for each prediction; the last of both is for void.
+                pixels = self._conf_matrix[:-1, :-1].T
+                classes = list(self._class_names)
+                write_confusion(self._output_dir, Confusion(self._dataset_name, classes, pixels))
         return results
 
 
@@ -65,7 +73,8 @@ class CityscapesEvaluator(CityscapesSemSegEvaluator):
 
     Args:
         dataset_name: a registered dataset whose records have `sem_seg_file_name`.
-        output_folder: where `DATASET_iou.json` is written; None for none.
+        output_folder: where `DATASET_iou.json` and `DATASET_confusion.json` are written; None for
+            none.
         allow_missing: leave out images without a prediction; they are an error otherwise.
 
     Raises:
@@ -145,6 +154,13 @@ class CityscapesEvaluator(CityscapesSemSegEvaluator):
             values = {f"{name}-{c}": 100 * v for c, v in wanted.items() if v == v}
             results.update(values)
         _report(results, "IoU", self._dataset_name, self._output_folder)
+        if self._output_folder:
+            from .cityscapes_labels import label_ids
+
+            ids = label_ids()
+            pixels = np.array(found["confMatrix"], np.int64)[np.ix_(ids, ids)]
+            classes = list(self._metadata.stuff_classes)
+            write_confusion(self._output_folder, Confusion(self._dataset_name, classes, pixels))
         return OrderedDict(sem_seg=results)
 
     def _has_prediction(self, target: str) -> bool:

@@ -20,7 +20,8 @@ class PixelCrossEntropy(nn.Module):
 
     Each process divides its sum by the mean count of the processes, so that
     DistributedDataParallel's average is the mean over the pixels of all images, the same on one
-    process and on many, however the void pixels are spread.
+    process and on many, however the void pixels are spread. In evaluation mode each process takes
+    the mean over its own pixels.
 
     Args:
         ignore_value: the label that counts for nothing.
@@ -32,7 +33,8 @@ class PixelCrossEntropy(nn.Module):
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Map logits (N, classes, H, W) and targets (N, H, W), int64, to a scalar."""
-        count = mean_over_processes((targets != self.ignore_value).sum().float())
+        count = (targets != self.ignore_value).sum().float()
+        count = mean_over_processes(count) if self.training else count
         total = F.cross_entropy(logits, targets, ignore_index=self.ignore_value, reduction="sum")
         return total / count.clamp(min=1)
 
@@ -42,7 +44,8 @@ class OhemCrossEntropy(nn.Module):
 
     A pixel counts if the probability of its true class is under ``threshold``; if fewer than
     ``min_kept`` do, the ``min_kept`` pixels of the highest loss count. Each process selects among
-    its own pixels, and the mean is taken over what all of them keep.
+    its own pixels, and the mean is taken over what all of them keep; in evaluation mode, over what
+    it keeps itself.
 
     Args:
         ignore_value: the label that counts for nothing.
@@ -69,5 +72,6 @@ class OhemCrossEntropy(nn.Module):
             kept = losses.topk(min(self.min_kept, losses.numel())).values
         else:
             kept = losses[hard]
-        count = mean_over_processes(torch.tensor(float(kept.numel()), device=logits.device))
+        count = torch.tensor(float(kept.numel()), device=logits.device)
+        count = mean_over_processes(count) if self.training else count
         return kept.sum() / count.clamp(min=1)

@@ -16,7 +16,14 @@ from srnet.layers.node_reasoning import REASONINGS
 from srnet.layers.squeeze_reasoning import SQUEEZES
 
 from .custom import CUSTOM_DATASETS
-from .features import backbone_features, bottom_up_features, features_of, is_pyramid
+from .features import (
+    RESNET_PYRAMIDS,
+    RESNETS,
+    backbone_features,
+    bottom_up_features,
+    features_of,
+    is_pyramid,
+)
 from .values import Range, each, names_in, number, one_of, ordered
 
 FORMATS = one_of("RGB", "BGR")  # of the classifier
@@ -85,6 +92,12 @@ def _stride_holds(value: Any, cfg: CfgNode | None) -> bool:
     return not WINDOW.holds(window, cfg) or (value[0] <= window[0] and value[1] <= window[1])
 
 
+def _freeze_at_holds(value: Any, cfg: CfgNode | None) -> bool:
+    # The other backbones check it themselves; Detectron2's ResNets freeze what they have.
+    resnet = cfg is not None and cfg.MODEL.BACKBONE.NAME in (*RESNETS, *RESNET_PYRAMIDS)
+    return number(0, 5 if resnet else 7, whole=True).holds(value, cfg)
+
+
 def _loss_holds(value: Any, cfg: CfgNode | None) -> bool:
     if cfg is not None and cfg.MODEL.SEM_SEG_HEAD.NAME in ("DeepLabV3Head", "DeepLabV3PlusHead"):
         return one_of("cross_entropy", "hard_pixel_mining").holds(value, cfg)
@@ -123,7 +136,11 @@ RANGES: dict[str, Range] = {
     "MODEL.PIXEL_MEAN": _per_channel(number()),
     "MODEL.PIXEL_STD": _per_channel(ABOVE_ZERO),
     "MODEL.BACKBONE.NAME": _registered(BACKBONE_REGISTRY, "registered backbone"),
-    "MODEL.BACKBONE.FREEZE_AT": number(0, 7, whole=True),
+    "MODEL.BACKBONE.FREEZE_AT": Range(
+        "0 to 7, the number of stages with the stem (0 to 5 for a ResNet)",
+        _freeze_at_holds,
+        "whole number",
+    ),
     "MODEL.RESNETS.DEPTH": one_of(18, 34, 50, 101, 152),
     "MODEL.RESNETS.OUT_FEATURES": each(one_of("stem", "res2", "res3", "res4", "res5"), at_least=1),
     "MODEL.RESNETS.NUM_GROUPS": POSITIVE,
@@ -259,6 +276,11 @@ RANGES: dict[str, Range] = {
     "SOLVER.EMA.PERIOD": POSITIVE,
     "TEST.EVAL_PERIOD": NATURAL,
     "TEST.DETECTIONS_PER_IMAGE": POSITIVE,
+    "TEST.BEST_CHECKPOINT.MODE": one_of("max", "min"),
+    "TEST.EARLY_STOPPING.PATIENCE": NATURAL,
+    "TEST.EARLY_STOPPING.MIN_DELTA": NOT_NEGATIVE,
+    "TEST.VALIDATION_LOSS.PERIOD": NATURAL,
+    "TEST.VALIDATION_LOSS.DATASET": names_in(DatasetCatalog.list, "registered dataset", empty=True),
     "TEST.SEM_SEG.MODE": one_of("whole", "slide"),
     "TEST.SEM_SEG.WINDOW": WINDOW,
     "TEST.SEM_SEG.STRIDE": Range(

@@ -91,6 +91,11 @@ class ClassificationMapper(ImageMapper):
             "skip_bad_images": cfg.DATALOADER.SKIP_BAD_IMAGES,
         }
 
+    @classmethod
+    def without_augmentation(cls, cfg: CfgNode) -> dict:
+        """The arguments of a training mapper that prepares images as an evaluation does."""
+        return {"transform": build_classification_transform(cfg, is_train=False), "mix": None}
+
     def map(self, dataset_dict: dict) -> dict:
         """Read and transform one image."""
         image = read_rgb(dataset_dict["file_name"])

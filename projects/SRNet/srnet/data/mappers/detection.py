@@ -48,6 +48,12 @@ class DetectionMapper(ImageMapper, DatasetMapper):
         arguments = super().from_config(cfg, is_train)
         return {**arguments, "skip_bad_images": cfg.DATALOADER.SKIP_BAD_IMAGES}
 
+    @classmethod
+    def without_augmentation(cls, cfg: CfgNode) -> dict:
+        """The arguments of a training mapper that prepares images as an evaluation does."""
+        augmentations = detection_utils.build_augmentation(cfg, is_train=False)
+        return {"augmentations": augmentations, "recompute_boxes": False}
+
     def map(self, dataset_dict: dict) -> dict:
         """Read, check and augment one image of a dataset."""
         dataset_dict = copy.deepcopy(dataset_dict)

@@ -96,6 +96,11 @@ class SemanticSegmentationMapper(ImageMapper):
             "skip_bad_images": cfg.DATALOADER.SKIP_BAD_IMAGES,
         }
 
+    @classmethod
+    def without_augmentation(cls, cfg: CfgNode) -> dict:
+        """The arguments of a training mapper that prepares images as an evaluation does."""
+        return {"augmentations": build_semantic_augmentation(cfg, is_train=False)}
+
     def map(self, dataset_dict: dict) -> dict:
         """Read, check and augment one image of a dataset."""
         dataset_dict = copy.copy(dataset_dict)

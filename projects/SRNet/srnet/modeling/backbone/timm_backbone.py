@@ -111,8 +111,14 @@ class TimmBackbone(Backbone):
         names = list(STRIDES)
         if not 0 <= freeze_at <= len(names):
             raise ValueError(f"MODEL.BACKBONE.FREEZE_AT={freeze_at} must be 0 to {len(names)}")
-        if freeze_at == 0 or names[freeze_at - 1] not in self._places:
+        if freeze_at == 0:
             return []
+        if names[freeze_at - 1] not in self._places:
+            known = [str(i) for i, name in enumerate(names, 1) if name in self._places]
+            raise ValueError(
+                f"MODEL.BACKBONE.FREEZE_AT={freeze_at}: this network has no {names[freeze_at - 1]}"
+                f" to freeze up to; choose from 0, {', '.join(known)}"
+            )
         place = self._places[names[freeze_at - 1]]
         modules = list(dict(self.body.named_modules()))
         end = max(i for i, name in enumerate(modules) if f"{name}.".startswith(f"{place}."))
