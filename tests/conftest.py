@@ -21,7 +21,7 @@ cv2.setNumThreads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 
-pytest_plugins = ["semantic_trees"]
+pytest_plugins = ["export_models", "semantic_trees"]
 
 
 @pytest.fixture(autouse=True)
