@@ -9,6 +9,9 @@ CPU = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]
 PROPOSALS = ["MODEL.RPN.PRE_NMS_TOPK_TEST", 60, "MODEL.RPN.POST_NMS_TOPK_TEST", 15]
 PROPOSALS += ["MODEL.FPN.OUT_CHANNELS", 32, "MODEL.ROI_BOX_HEAD.FC_DIM", 32]
 PROPOSALS += ["MODEL.ROI_MASK_HEAD.CONV_DIM", 16, "INPUT.MIN_SIZE_TEST", 96]
+CASCADE = ["MODEL.ROI_HEADS.NAME", "CascadeROIHeads"]
+CASCADE += ["MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True]
+STUFF = ["MODEL.SEM_SEG_HEAD.CONVS_DIM", 32, "MODEL.PANOPTIC_FPN.COMBINE.STUFF_AREA_LIMIT", 20]
 CAMVID = "CamVid-{}/{}.yaml"
 MODELS = {
     "dfnet_v1_SR": (CAMVID.format("SemanticSegmentation", "dfnet_v1_SR"), []),
@@ -20,13 +23,11 @@ MODELS = {
     ),
     "cascade_mask_rcnn_R_18_FPN_SR": (
         CAMVID.format("InstanceSegmentation", "mask_rcnn_R_18_FPN_SR"),
-        [*PROPOSALS, "MODEL.ROI_HEADS.NAME", "CascadeROIHeads"]
-        + ["MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True],
+        [*PROPOSALS, *CASCADE],
     ),
     "panoptic_fpn_R_18_SR": (
         CAMVID.format("PanopticSegmentation", "panoptic_fpn_R_18_SR"),
-        [*PROPOSALS, "MODEL.SEM_SEG_HEAD.CONVS_DIM", 32]
-        + ["MODEL.PANOPTIC_FPN.COMBINE.STUFF_AREA_LIMIT", 20],
+        [*PROPOSALS, *STUFF],
     ),
 }
 

@@ -42,7 +42,8 @@ elif maps.size:  # logits of the image
     for index in maps.argsort()[:-6:-1]:
         print(classes.get("classes", range(len(maps)))[index], maps[index])
 pen, ratio = ImageDraw.Draw(drawn), original.width / image.width
-for box, score, index in zip(*(outputs.get(k, ()) for k in ("boxes", "scores", "classes"))):
+for i, box in enumerate(outputs.get("boxes", ())):
+    score, index = outputs["scores"][i], outputs["classes"][i]
     if score >= 0.5:
         name = classes["thing_classes"][index] if "thing_classes" in classes else index
         pen.rectangle([float(length) * ratio for length in box], outline="red", width=2)

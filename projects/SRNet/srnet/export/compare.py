@@ -68,8 +68,8 @@ def compare(expected: Outputs, found: Outputs, image: str) -> list[Difference]:
 def _match(expected: Outputs, found: Outputs, image: str) -> tuple[Outputs, Outputs]:
     """Bring the detections that were found into the order of those expected."""
     counts = [len(outputs["boxes"]) for outputs in (expected, found)]
-    classes = [np.sort(outputs["classes"]) for outputs in (expected, found)]
-    if counts[0] != counts[1] or not np.array_equal(*classes):
+    classes, others = (np.sort(outputs["classes"]) for outputs in (expected, found))
+    if not np.array_equal(classes, others):
         raise ExportError(
             f"the exported file differs from the model on {image}: {counts[1]} detections, where "
             f"the model has {counts[0]}" + (", of other classes" if counts[0] == counts[1] else "")

@@ -103,7 +103,8 @@ def export_model(
         beside = path.with_suffix(".json")
         os.replace(about, beside)
         os.replace(written, path)
-    return Exported(path, beside, notes, differences, [tuple(x.shape[-2:]) for x in sized])
+    sizes = [(x.shape[-2], x.shape[-1]) for x in sized]
+    return Exported(path, beside, notes, differences, sizes)
 
 
 def read_images(cfg: CfgNode, images: Sequence[str]) -> list[torch.Tensor]:

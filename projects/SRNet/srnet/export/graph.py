@@ -31,8 +31,6 @@ class Graph:
     outputs: dict[str, str]
     output_axes: dict[str, dict[int, str]]
     dynamic: bool
-    padded: bool = False
-    """Whether the network pads images to what its strides need."""
     input_axes: dict[int, str] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -73,6 +73,7 @@ def build_graph(model: nn.Module, image: torch.Tensor, *, dynamic: bool) -> Grap
         )
     if isinstance(model, GeneralizedRCNN):
         return _detector_graph(model, image, dynamic)
+    assert isinstance(model, SRSemanticSegmentor | ImageClassifier)
     semantic = isinstance(model, SRSemanticSegmentor)
     axes = {0: "batch", 2: "height", 3: "width"} if semantic else {0: "batch"}
     return Graph(
@@ -83,7 +84,6 @@ def build_graph(model: nn.Module, image: torch.Tensor, *, dynamic: bool) -> Grap
         {"logits": "(batch, classes, height, width)" if semantic else "(batch, classes)"},
         {"logits": axes if dynamic else {}},
         dynamic,
-        padded=semantic and model.backbone.size_divisibility > 1,
     )
 
 
@@ -100,4 +100,4 @@ def _detector_graph(model: GeneralizedRCNN, image: torch.Tensor, dynamic: bool) 
     if isinstance(model, PanopticFPN):
         outputs["sem_seg"] = SEM_SEG
         axes["sem_seg"] = {1: "height", 2: "width"} if dynamic else {}
-    return Graph(adapter, image, SINGLE, outputs, axes, dynamic, padded=True)
+    return Graph(adapter, image, SINGLE, outputs, axes, dynamic)

@@ -17,7 +17,7 @@ class ExportedProgram(Format):
     about = "torch.export"
 
     def multiple_of(self, graph: Graph) -> int:
-        """8 for a dynamic size that the network does not pad itself.
+        """8 for a dynamic size.
 
         PyTorch (2.11) fixes the parity of what a max pooling takes, and that of four sizes in a
         row holds for multiples of 8.
@@ -27,13 +27,13 @@ class ExportedProgram(Format):
                 "--format pt2 cannot hold a detector: torch.export does not record padding and "
                 "numbers of detections that depend on the image; take --format onnx or torchscript"
             )
-        return 8 if graph.dynamic and not graph.padded else 1
+        return 8 if graph.dynamic else 1
 
     def write(self, graph: Graph, path: Path) -> None:
         """Record the graph and write it; raises ExportError where that fails."""
         step = self.multiple_of(graph)
         dims = {
-            axis: Dim.AUTO if name == "batch" or step == 1 else step * Dim(f"{name}_by_{step}")
+            axis: Dim.AUTO if name == "batch" else step * Dim(f"{name}_by_{step}")
             for axis, name in graph.input_axes.items()
         }
         try:
