@@ -5,9 +5,11 @@ import torch
 from srnet import build_model, get_cfg
 from torch import nn
 
+CLASS_STD = 0.05
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]
-PROPOSALS = ["MODEL.RPN.PRE_NMS_TOPK_TEST", 60, "MODEL.RPN.POST_NMS_TOPK_TEST", 15]
+PROPOSALS = ["MODEL.RPN.PRE_NMS_TOPK_TEST", 60, "MODEL.RPN.POST_NMS_TOPK_TEST", 30]
 PROPOSALS += ["MODEL.FPN.OUT_CHANNELS", 32, "MODEL.ROI_BOX_HEAD.FC_DIM", 32]
+PROPOSALS += ["MODEL.ANCHOR_GENERATOR.SIZES", [[8], [16], [24], [32], [64]]]
 PROPOSALS += ["MODEL.ROI_MASK_HEAD.CONV_DIM", 16, "INPUT.MIN_SIZE_TEST", 96]
 CASCADE = ["MODEL.ROI_HEADS.NAME", "CascadeROIHeads"]
 CASCADE += ["MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True]
@@ -35,16 +37,19 @@ MODELS = {
 def spread(model):
     """Random SR weights instead of the identity, and detections with distinct scores."""
     torch.manual_seed(0)
+    for name, buffer in model.named_buffers():
+        if name.endswith("conv2.norm.weight"):  # or maps grow from block to block
+            nn.init.constant_(buffer, 0.2)
     for name, parameter in model.named_parameters():
         if ".context." in name:
             nn.init.normal_(parameter, std=0.05)
         elif name.endswith("cls_score.weight"):
-            nn.init.normal_(parameter, std=0.3)
+            nn.init.normal_(parameter, std=CLASS_STD)
         elif name.endswith("cls_score.bias"):
             nn.init.zeros_(parameter)
             nn.init.constant_(parameter[-1], -30.0)  # no box is background
-        elif "proposal_generator" in name and name.endswith("weight"):
-            nn.init.normal_(parameter, std=0.05)
+        elif name.endswith("objectness_logits.weight"):
+            nn.init.normal_(parameter, std=0.1)
 
 
 @pytest.fixture(scope="session")
