@@ -21,7 +21,7 @@ cv2.setNumThreads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 
-pytest_plugins = ["fault_table", "semantic_trees"]
+pytest_plugins = ["export_models", "fault_table", "semantic_trees"]
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,8 @@ from importlib.util import find_spec
 # Module -> the package that has it, and the extra of srnet that installs it.
 EXTRAS = {
     "cityscapesscripts": ("cityscapesscripts", "eval"),
+    "onnx": ("onnx", "export"),
+    "onnxruntime": ("onnxruntime", "export"),
     "panopticapi": ("panopticapi-lite", "eval"),
     "scipy": ("scipy", "prepare"),
     "shapely": ("shapely", "eval"),

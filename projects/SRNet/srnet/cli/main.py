@@ -21,6 +21,7 @@ COMMANDS = {
     "metrics": "Print the last evaluation of a training as a table",
     "compare": "Compare the IoU of each class in two evaluations",
     "convert": "Convert published weights, or a classifier to a backbone",
+    "export": "Export to ONNX, TorchScript or torch.export, and compare with the model",
     "submit": "Make an archive for a test server",
 }
 # Commands that have commands of their own.
