@@ -12,6 +12,7 @@ from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from srnet.checkpoint import load_for_evaluation
+from srnet.checkpoint.places import find_place
 from srnet.data import build_mapper
 from srnet.data.paths import check_inside_image_root, inside
 from srnet.data.read import read_image
@@ -120,7 +121,8 @@ def load_model(cfg: CfgNode) -> nn.Module:
     weights = cfg.MODEL.WEIGHTS
     if not weights:
         raise FileNotFoundError("no weights: end the command with MODEL.WEIGHTS and a checkpoint")
-    if "://" not in weights and not os.path.isfile(weights):
+    path = find_place(weights).path
+    if "://" not in path and not os.path.isfile(path):
         raise FileNotFoundError(f"the checkpoint MODEL.WEIGHTS={weights} is missing")
     model = build_model(cfg)
     load_for_evaluation(cfg, model)
