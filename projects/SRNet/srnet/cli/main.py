@@ -18,6 +18,7 @@ COMMANDS = {
     "metrics": "Print the last evaluation of a training as a table",
     "compare": "Compare the IoU of each class in two evaluations",
     "convert": "Convert published weights, or a classifier to a backbone",
+    "publish": "Write trained weights for others, as safetensors with their hash",
     "submit": "Make an archive for a test server",
 }
 # Commands that have commands of their own.

@@ -19,6 +19,8 @@ from srnet.ranges import RANGES, check_keys, check_ranges
 from .families import check_families
 from .merging import merge_content, merge_options
 from .names import CONFIGS, find_config
+from .published import resolve_weights
+from .timm_data import follow_timm
 from .yaml_files import read_with_bases
 
 # What the values of keys may be; the names of context modules are only known where they are made.
@@ -35,7 +37,9 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
     Files are data: no YAML tag in them runs code, and `_BASE_` names local files only. Where there
     is no GPU, `MODEL.DEVICE: cuda`, Detectron2's default, becomes `cpu`. Where neither the file nor
     `opts` sets `OUTPUT_DIR`, it becomes ``./output/NAME`` with the name of the config. A ``~`` at
-    the start of `OUTPUT_DIR` or `MODEL.WEIGHTS` is the home folder.
+    the start of `OUTPUT_DIR` or `MODEL.WEIGHTS` is the home folder. ``MODEL.WEIGHTS srnet://NAME``
+    becomes the published weights of the config NAME. Mean, std and colour order of a timm backbone
+    are timm's where the config leaves them open (:func:`.follow_timm`).
 
     Args:
         name_or_path: a path, or a name of the model zoo such as
@@ -47,6 +51,7 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
 
     Raises:
         FileNotFoundError: there is no such file and no such name; the message lists the nearest.
+            Or no weights are published under the name in `MODEL.WEIGHTS`.
         IsADirectoryError: it is a folder.
         KeyError: a key that no config has; the message lists the nearest.
         ValueError: the file is not a config, a value has the wrong type, values are out of their
@@ -58,13 +63,15 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
     default = cfg.OUTPUT_DIR
     cfg.OUTPUT_DIR = ""
     path = find_config(name_or_path) if name_or_path else None
+    given: list[list[str]] = []
     for file, content in read_with_bases(path) if path is not None else ():
-        merge_content(cfg, content, str(file))
-    merge_options(cfg, opts)
+        given.append(merge_content(cfg, content, str(file)))
+    given.append(merge_options(cfg, opts))
+    follow_timm(cfg, given)
     if not cfg.OUTPUT_DIR:
         cfg.OUTPUT_DIR = output_dir(path) if path is not None else default
     cfg.OUTPUT_DIR = os.path.expanduser(cfg.OUTPUT_DIR)
-    cfg.MODEL.WEIGHTS = os.path.expanduser(cfg.MODEL.WEIGHTS)
+    cfg.MODEL.WEIGHTS = resolve_weights(os.path.expanduser(cfg.MODEL.WEIGHTS))
     check_version(cfg)
     choose_device(cfg)
     register_image_folders(cfg)

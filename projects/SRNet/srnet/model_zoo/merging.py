@@ -10,7 +10,7 @@ _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 80
 
 
-def merge_content(cfg: CfgNode, content: dict, source: str) -> None:
+def merge_content(cfg: CfgNode, content: dict, source: str) -> list[str]:
     """Merge what a file holds into a config.
 
     Args:
@@ -18,16 +18,25 @@ def merge_content(cfg: CfgNode, content: dict, source: str) -> None:
         content: nested keys and values.
         source: where they come from, for messages.
 
+    Returns:
+        The keys that were set.
+
     Raises:
         KeyError: a key that the config does not have; the message names the nearest.
         ValueError: a value of another type than the config has for its key.
     """
+    keys = []
     for key, value in _leaves(content, cfg, source, ""):
         _set(cfg, key, value, source)
+        keys.append(key)
+    return keys
 
 
-def merge_options(cfg: CfgNode, opts: Sequence) -> None:
+def merge_options(cfg: CfgNode, opts: Sequence) -> list[str]:
     """Merge alternating keys and values, as on a command line, into a config.
+
+    Returns:
+        The keys that were set.
 
     Raises:
         KeyError: as :func:`merge_content`.
@@ -47,6 +56,7 @@ def merge_options(cfg: CfgNode, opts: Sequence) -> None:
         if isinstance(node, CfgNode):
             raise ValueError(f"the options: {key} is a group of keys and takes no value")
         _set(cfg, str(key), value, "the options")
+    return [str(key) for key in opts[::2]]
 
 
 def _leaves(content: dict, node: CfgNode, source: str, prefix: str) -> Iterator[tuple[str, object]]:
