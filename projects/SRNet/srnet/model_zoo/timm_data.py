@@ -3,8 +3,12 @@
 import logging
 from collections.abc import Iterable
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from detectron2.config import CfgNode
+
+if TYPE_CHECKING:
+    from timm.models import PretrainedCfg
 
 NAME = "MODEL.TIMM.NAME"
 MEAN, STD, FORMAT = "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD", "INPUT.FORMAT"
@@ -27,16 +31,16 @@ def follow_timm(cfg: CfgNode, given: Iterable[Iterable[str]]) -> None:
     steps = [set(keys) for keys in given]
     first = max((i for i, keys in enumerate(steps) if NAME in keys), default=0)
     kept = set().union(*steps[first:]) & {MEAN, STD, FORMAT}
-    theirs = _data_config(cfg.MODEL.TIMM.NAME)
+    theirs = _pretrained_cfg(cfg.MODEL.TIMM.NAME)
     if theirs is None or cfg.INPUT.FORMAT not in ("RGB", "BGR"):
         return
     if FORMAT not in kept:
         cfg.INPUT.FORMAT = "RGB"
     order = 1 if cfg.INPUT.FORMAT == "RGB" else -1
     if MEAN not in kept:
-        cfg.MODEL.PIXEL_MEAN = [round(255 * value, 3) for value in theirs["mean"]][::order]
+        cfg.MODEL.PIXEL_MEAN = [round(255 * value, 3) for value in theirs.mean][::order]
     if STD not in kept:
-        cfg.MODEL.PIXEL_STD = [round(255 * value, 3) for value in theirs["std"]][::order]
+        cfg.MODEL.PIXEL_STD = [round(255 * value, 3) for value in theirs.std][::order]
     sources = (
         f"{key} {value} {'of the config' if key in kept else 'of timm'}"
         for key, value in (
@@ -48,11 +52,8 @@ def follow_timm(cfg: CfgNode, given: Iterable[Iterable[str]]) -> None:
     logging.getLogger(__name__).info("%s: %s", cfg.MODEL.TIMM.NAME, ", ".join(sources))
 
 
-def _data_config(name: str) -> dict | None:
+def _pretrained_cfg(name: str) -> "PretrainedCfg | None":
     """What timm says of the images of a network; None where it does not know it."""
     import timm
-    from timm.data import resolve_data_config
 
-    if not timm.is_model(name):
-        return None
-    return resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+    return timm.get_pretrained_cfg(name) if timm.is_model(name) else None
