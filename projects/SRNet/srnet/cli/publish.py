@@ -1,6 +1,6 @@
 r"""Write trained weights for others: safetensors in fp16, with the config's name and the classes.
 
-Prints the line for the table of published weights (srnet/model_zoo/trained/table.yaml). A place may
+Prints the line for the table of published weights in srnet/model_zoo/trained. The place there may
 also be a URL, or package://MODULE/PATH for a file of an installed package.
 
 Example:
