@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 .PHONY: help install demo test faults lint format clean
 
 help:
-	@echo "make demo     train and evaluate a small Squeeze Reasoning model on drawn scenes (no download)"
+	@echo "make demo     segment a street with the trained model, then train and evaluate a small one (no download)"
 	@echo "make test     run the tests"
 	@echo "make faults   try all faults, also what takes long: kills, many processes (30 minutes on two cores)"
 	@echo "make lint     check style (ruff), types (mypy) and the order of imports (import-linter)"

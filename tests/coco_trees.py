@@ -148,3 +148,20 @@ class Truth:
             category = (things if isthing else stuff)[segment["category_id"]]
             info.append({"id": segment["id"], "isthing": isthing, "category_id": category})
         return segments, info
+
+
+def link_coco_part(data_root: Path, base: Path, count: int) -> Path:
+    """Lay out the first images of both splits of `coco_2017` under `base`, with panoptic truth."""
+    source, coco = data_root / "coco", base / "coco"
+    (coco / "annotations").mkdir(parents=True)
+    for split in SPLITS:
+        for folder in ("{}2017", "panoptic_{}2017", "panoptic_stuff_{}2017"):
+            (coco / folder.format(split)).symlink_to(source / folder.format(split))
+        for kind in ("instances", "panoptic"):
+            name = f"annotations/{kind}_{split}2017.json"
+            content = json.loads((source / name).read_text())
+            content["images"] = sorted(content["images"], key=lambda image: image["id"])[:count]
+            kept = {image["id"] for image in content["images"]}
+            content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
+            (coco / name).write_text(json.dumps(content))
+    return base

@@ -26,6 +26,7 @@ DISTRIBUTIONS = {
     "panopticapi": "panopticapi-lite",
     "yaml": "pyyaml",
 }
+LARGEST_WHEEL = 25e6  # bytes; most of them are trained weights
 DETECTRON2 = "detectron2"  # INSTALL.md says why it cannot be a dependency
 
 
@@ -49,8 +50,10 @@ def source(root, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def configs(source):
-    folder = source / "projects/SRNet/srnet/model_zoo/configs"
-    return {f"srnet/model_zoo/configs/{f.relative_to(folder)}" for f in folder.rglob("*.yaml")}
+    """The YAML files of the model zoo: the configs, and the table of trained weights."""
+    folder = source / "projects/SRNet"
+    zoo = folder / "srnet/model_zoo"
+    return {f"{f.relative_to(folder)}" for f in zoo.rglob("*.yaml")}
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +109,11 @@ def test_the_wheel_holds_the_package_alone(wheel, configs, source):
         str(module.relative_to(source / "projects/SRNet")) for module in modules
     }
     rest = {name for name in files if not name.endswith((".py", ".yaml"))}
-    assert rest == {"srnet/py.typed", "srnet/data/datasets/imagenet_synsets.txt"}
+    trained = source / "projects/SRNet/srnet/model_zoo/trained"
+    weights = {f"srnet/model_zoo/trained/{file.name}" for file in trained.iterdir()} - configs
+    texts = {"srnet/py.typed", "srnet/data/datasets/imagenet_synsets.txt"}
+    assert rest == texts | {name for name in weights if not name.endswith(".yaml")}
+    assert wheel.stat().st_size < LARGEST_WHEEL
 
 
 def test_the_wheel_installs_the_command(wheel):
@@ -154,6 +161,16 @@ def test_an_installed_wheel_trains_on_own_data_by_config_alone(elsewhere, tmp_pa
     elsewhere("-m", "srnet", "train", "--config-file", config)
     found = json.loads((tmp_path / "out/inference/own_test_iou.json").read_text())
     assert list(found["classes"]) == list(own_data.CLASSES)
+
+
+def test_an_installed_wheel_has_the_trained_weights(elsewhere):
+    code = (
+        "from srnet import model_zoo\n"
+        "model_zoo.get(model_zoo.default_model(), trained=True, device='cpu')\n"
+        "print(model_zoo.get_checkpoint_url(model_zoo.default_model()))"
+    )
+    place = elsewhere("-c", code).splitlines()[-1]
+    assert place.startswith(f"{elsewhere.target}/srnet/model_zoo/trained/")
 
 
 def test_an_installed_wheel_has_the_command(elsewhere):

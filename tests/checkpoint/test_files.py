@@ -81,6 +81,7 @@ BAD = {
     "arrays.npz": (lambda path: np.savez(path, a=np.zeros(3)), "npz"),
     "array.npy": (lambda path: np.save(path, np.zeros(3)), "NumPy array"),
     "x.safetensors": (of_bytes(len(HEADER).to_bytes(8, "little") + HEADER), "safetensors file"),
+    "safetensors.pth": (of_bytes(len(HEADER).to_bytes(8, "little") + HEADER), "safetensors file"),
     "x.onnx": (of_bytes(b"\x08\x07\x12\x07pytorch:\xff"), "ONNX"),
     "onnx.pth": (of_bytes(b"\x08\x07\x12\x07pytorch:\xff"), "ONNX"),
     "numpy.pth": (of_torch({"model": {"0.weight": np.ones(3)}}), "NumPy arrays.*from_numpy"),

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from coco_trees import link_tinycoco, make_panoptic_coco
+from coco_trees import link_coco_part, link_tinycoco, make_panoptic_coco
 
 # Any score counts: a model that has hardly been trained finds something too.
 QUICK = ["MODEL.RPN.POST_NMS_TOPK_TEST", 20, "INPUT.MIN_SIZE_TEST", 96]
@@ -65,6 +65,30 @@ def test_panoptic_fpn_trains_and_is_evaluated_by_all_three(train_net, data_root,
     wanted = {"bbox/AP", "segm/AP", "sem_seg/mIoU"}
     wanted |= {f"panoptic_seg/{m}{part}" for m in ("PQ", "SQ", "RQ") for part in ("", "_th", "_st")}
     assert wanted <= final.keys()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("config", [INSTANCE, PANOPTIC])
+def test_lite0_with_an_fpn_trains_and_is_evaluated_on_real_coco(
+    train_net, data_root, tmp_path, config
+):
+    """Both families of COCO on EfficientNet-Lite0, on a part of COCO with panoptic truth."""
+    pytest.importorskip("timm")
+    if not (data_root / "coco/annotations/panoptic_val2017.json").is_file():
+        pytest.skip(f"needs COCO with panoptic truth in {data_root}/coco")
+    datasets = link_coco_part(data_root, tmp_path / "datasets", 6)
+    lite0 = ["MODEL.BACKBONE.NAME", "build_timm_fpn_backbone", "MODEL.WEIGHTS", ""]
+    lite0 += ["MODEL.TIMM.NAME", "tf_efficientnet_lite0", "INPUT.MASK_FORMAT", "bitmask"]
+    lite0 += ["MODEL.CONTEXT.REDUCTION", 4]  # of 320 channels
+    output = tmp_path / "output"
+    options = [*QUICK, *lite0, "OUTPUT_DIR", output, "SOLVER.MAX_ITER", 2]
+    train_net(datasets, config, *options, "SOLVER.IMS_PER_BATCH", 2)
+    final = metrics(output)[-1]
+    wanted = {"bbox/AP", "segm/AP"}
+    if config == PANOPTIC:
+        wanted |= {"sem_seg/mIoU", "panoptic_seg/PQ", "panoptic_seg/PQ_th", "panoptic_seg/PQ_st"}
+    assert wanted <= final.keys()
+    assert all(0 <= final[key] <= 100 for key in wanted)
 
 
 @pytest.mark.data

@@ -31,7 +31,7 @@ def test_every_key_has_a_meaning():
 
 
 def test_every_key_has_a_range_or_is_a_switch_a_path_or_a_name():
-    paths = {"DATASETS.IMAGE_FOLDER_TRAIN", "DATASETS.IMAGE_FOLDER_TEST"}
+    paths = {"DATASETS.IMAGE_FOLDER_TRAIN", "DATASETS.IMAGE_FOLDER_TEST", "MODEL.TIMM.WEIGHTS"}
     # The training checks the metric, with its datasets; Weights & Biases takes any name.
     paths |= {"TEST.BEST_CHECKPOINT.METRIC", "WANDB.PROJECT", "WANDB.NAME"}
     left = {key for key, value in ours().items() if key not in ALL_RANGES}

@@ -1,12 +1,12 @@
 """srnet.model_zoo, from inside and outside the repository."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 from srnet import get_cfg, model_zoo
 
 PANOPTIC = "COCO-PanopticSegmentation/panoptic_fpn_R_50_SR_1x.yaml"
@@ -37,22 +37,13 @@ def test_weights_that_are_not_published(function):
         model_zoo.get_checkpoint_url(PANOPTIC)
 
 
-def test_published_weights(monkeypatch, tmp_path):
-    """With an entry in the table the weights are loaded; a file that is missing is an error."""
-    model = model_zoo.get(CAMVID, device="cpu")
-    for parameter in model.parameters():
-        parameter.data.fill_(0.5)
-    path = tmp_path / "model.pth"
-    torch.save({"model": model.state_dict()}, path)
-    urls = {CAMVID.removesuffix(".yaml"): str(path)}
-    monkeypatch.setattr(model_zoo.model_zoo, "CHECKPOINT_URLS", urls)
-    assert str(path) == model_zoo.get_config(CAMVID, trained=True).MODEL.WEIGHTS
-    trained = model_zoo.get(CAMVID, trained=True, device="cpu")
-    assert trained.training
-    assert all((parameter == 0.5).all() for parameter in trained.parameters())
-    path.unlink()
-    with pytest.raises(RuntimeError, match=r"model\.pth"):
-        model_zoo.get(CAMVID, trained=True)
+def test_finetune_configs_report_the_weights_of_detectron2_they_stand_on():
+    from detectron2 import model_zoo as theirs
+
+    name = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN"
+    url = re.escape(theirs.get_checkpoint_url(f"{name}_3x.yaml"))
+    with pytest.raises(RuntimeError, match=url):
+        model_zoo.get_checkpoint_url(f"{name}_SR_finetune.yaml")
 
 
 PROGRAM = f"""

@@ -123,13 +123,7 @@ def test_weights_that_are_missing_or_do_not_fit(trained, tmp_path):
         srnet.Predictor(trained("semantic").config, weights=trained("classifier").weights)
 
 
-def test_without_a_config_the_zoos_default_is_taken(trained, monkeypatch):
-    zoo = __import__("srnet.model_zoo.model_zoo", fromlist=["x"])
-    t = trained("semantic")
-    monkeypatch.setattr(zoo, "DEFAULT_MODEL", t.config)
-    monkeypatch.setitem(zoo.CHECKPOINT_URLS, t.config.removesuffix(".yaml"), t.weights)
-    found = read_config().MODEL.WEIGHTS
-    assert found == t.weights
-    monkeypatch.setattr(zoo, "DEFAULT_MODEL", "")
-    with pytest.raises(RuntimeError, match="no model is given"):
-        read_config()
+def test_without_a_config_the_zoos_default_is_taken():
+    cfg = read_config()
+    assert srnet.model_zoo.get_checkpoint_url(srnet.model_zoo.default_model()) == cfg.MODEL.WEIGHTS
+    assert cfg.MODEL.BACKBONE.NAME == "build_timm_backbone"

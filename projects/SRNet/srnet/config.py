@@ -83,10 +83,16 @@ def add_srnet_config(cfg: CfgNode) -> None:
 
     # A network of timm (MODEL.BACKBONE.NAME: build_timm_backbone or build_timm_fpn_backbone).
     cfg.MODEL.TIMM = CfgNode()
-    # Its name in timm.
+    # Its name in timm. MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and INPUT.FORMAT follow timm's data
+    # config, unless they are set in the same file as the name or after it.
     cfg.MODEL.TIMM.NAME = ""
     # Which of stem, res2, res3, res4, res5 (strides 2, 4, 8, 16, 32) to return.
     cfg.MODEL.TIMM.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    # Start from the weights that timm downloads for this name, where MODEL.WEIGHTS is empty.
+    cfg.MODEL.TIMM.PRETRAINED = False
+    # A file with weights of this network in timm's names, classifier included or not: a checkpoint
+    # of PyTorch or safetensors. It is read instead of a download, where MODEL.WEIGHTS is empty.
+    cfg.MODEL.TIMM.WEIGHTS = ""
 
     # ImageClassifier.
     cfg.MODEL.CLASSIFIER = CfgNode()

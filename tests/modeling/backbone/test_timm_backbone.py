@@ -3,7 +3,9 @@
 import pytest
 import srnet
 import torch
+from safetensors.torch import save_file
 from srnet.checkpoint.efficientnet_lite import DEPTHS, convert_efficientnet_lite0
+from torch import nn
 
 timm = pytest.importorskip("timm")
 
@@ -99,6 +101,45 @@ def test_detectors_predict(config):
 def test_what_cannot_be_is_refused(opts, message):
     with pytest.raises(ValueError, match=message):
         build(CAMVID, *opts)
+
+
+def test_weights_of_a_file_are_loaded_before_the_context(tmp_path):
+    """With timm's classifier in it, or without, as PyTorch's or as safetensors."""
+    network = timm.create_model("resnet10t")
+    torch.save(network.state_dict(), tmp_path / "full.pth")
+    state = timm.create_model("resnet10t", features_only=True).state_dict()
+    save_file(state, tmp_path / "body.safetensors")
+    name = ("MODEL.TIMM.NAME", "resnet10t", "MODEL.TIMM.WEIGHTS")
+    for file, wanted in (("full.pth", network.state_dict()), ("body.safetensors", state)):
+        model = build(CAMVID, *name, str(tmp_path / file), "MODEL.CONTEXT.STAGES", ["res5"])
+        for key, value in model.backbone.body.state_dict().items():
+            assert ".context." in key or torch.equal(value, wanted[key])
+    # A checkpoint of the whole model replaces them: they are not even read.
+    model = build(CAMVID, *name, "missing.pth", "MODEL.WEIGHTS", "checkpoint.pth")
+    assert model.backbone.body.layer1[0].conv1.weight.isfinite().all()
+
+
+def test_files_that_are_not_the_networks_weights(tmp_path):
+    torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "other.pth")
+    torch.save({"model": nn.Linear(1, 1)}, tmp_path / "objects.pth")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x80\0\0\0\0\0\0\0{")
+    for file in ("other.pth", "objects.pth", "cut.safetensors"):
+        with pytest.raises(RuntimeError, match=rf"MODEL.TIMM.WEIGHTS=.*{file} .*lite0 \(") as error:
+            build(CAMVID, "MODEL.TIMM.WEIGHTS", str(tmp_path / file))
+        assert "weights_only" not in str(error.value)
+    with pytest.raises(FileNotFoundError, match=r"MODEL.TIMM.WEIGHTS=.*no.pth: there is no such"):
+        build(CAMVID, "MODEL.TIMM.WEIGHTS", str(tmp_path / "no.pth"))
+
+
+def test_a_download_that_fails_says_what_to_do(monkeypatch):
+    def offline(*args, **kwargs):
+        raise OSError("Name or service not known\nmore lines")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
+    with pytest.raises(
+        RuntimeError, match=r"resnet10t .*not known\).*MODEL.TIMM.WEIGHTS to the file"
+    ):
+        build(CAMVID, "MODEL.TIMM.NAME", "resnet10t", "MODEL.TIMM.PRETRAINED", True)
 
 
 def published(body):

@@ -14,9 +14,11 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 from torch import nn
 
+from .efficientnet_lite import convert_efficientnet_lite0, has_lite0_names
 from .file_kinds import CheckpointError, check_is_file
 from .files import is_pickle_of_arrays, read_file, replace_file, write_file
 from .fit import Fit, check_finite, check_types, fit_of, identities, not_finite
+from .places import Place, find_place
 from .resume import LAST, Found, find_checkpoints
 from .torchvision_names import has_torchvision_names, to_detectron2_names
 from .wrappers import strip_prefixes, unwrap
@@ -30,10 +32,12 @@ class Checkpointer(DetectionCheckpointer):
     * :meth:`save` writes beside the file and renames, so an interrupted save never damages the last
       checkpoint.
     * `.pth` files are loaded with ``weights_only``, after the CRCs of their content. Detectron2's
+      safetensors files are read by their library, after their hash. Detectron2's
       `.pkl` is a plain pickle, which can run code when it is loaded: it goes through an unpickler
       that knows nothing but NumPy arrays, and is refused where it holds more.
     * What others put around weights is unwrapped (:mod:`.wrappers`), and ResNet weights with
-      torchvision's names are renamed to Detectron2's.
+      torchvision's names are renamed to Detectron2's, as is the published EfficientNet-Lite0.
+    * A place may be a file of an installed package and may end in a hash (:mod:`.places`).
     * :meth:`load` prints a table of what was loaded, is new, and is left over. A load that fails
       leaves model and checkpointables as they were.
     * :meth:`resume_or_load` goes from the last checkpoint to older ones until one loads.
@@ -61,6 +65,7 @@ class Checkpointer(DetectionCheckpointer):
         self.strict = strict
         self._fit = Fit((), (), {}, ())
         self._path = ""
+        self._place = Place("", None)
         self._written: list[str] = []
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -101,10 +106,10 @@ class Checkpointer(DetectionCheckpointer):
             self._written.append(path)
 
     def load(self, path: str, checkpointables: Collection[str] | None = None) -> dict:
-        """Load a checkpoint from a path or URL.
+        """Load a checkpoint from a path, a URL or an installed package.
 
         Args:
-            path: the file; nothing is loaded where it is empty.
+            path: as :func:`.find_place` reads it; nothing is loaded where it is empty.
             checkpointables: names of those to load, None for all.
 
         Returns:
@@ -118,9 +123,10 @@ class Checkpointer(DetectionCheckpointer):
         names = self.checkpointables if checkpointables is None else checkpointables
         with self._unchanged_on_failure(names if path else None):
             try:
-                if path and "://" not in path:
-                    check_is_file(urlparse(path)._replace(query="").geturl())
-                rest = super().load(path, checkpointables)
+                self._place = find_place(path)
+                if path and "://" not in self._place.path:
+                    check_is_file(urlparse(self._place.path)._replace(query="").geturl())
+                rest = super().load(self._place.path, checkpointables)
             except CheckpointError as error:
                 raise CheckpointError(_with_path(path, str(error))) from error.__cause__
             except Exception as error:  # of the network, of PyTorch, of checkpointables
@@ -230,6 +236,7 @@ class Checkpointer(DetectionCheckpointer):
             raise
 
     def _load_file(self, filename: str) -> dict:
+        self._place.check(filename)
         if is_pickle_of_arrays(filename):
             data = read_file(filename)
             zoo = isinstance(data, dict) and (
@@ -244,11 +251,16 @@ class Checkpointer(DetectionCheckpointer):
             loaded = self._torch_load(filename)
         else:
             loaded = super()._load_file(filename)
+        if loaded.get("metadata", {}).get("matching_heuristics") == "True":  # of safetensors
+            loaded["matching_heuristics"] = True
         names = self.model.state_dict()
         loaded["model"] = strip_prefixes(unwrap(loaded["model"], filename)["model"], names)
         if has_torchvision_names(loaded["model"]) and not has_torchvision_names(names):
             # The heuristics find the backbone within the model, as for Detectron2's own weights.
             loaded["model"] = to_detectron2_names(loaded["model"])
+            loaded["matching_heuristics"] = True
+        elif has_lite0_names(loaded["model"]):
+            loaded["model"] = convert_efficientnet_lite0(loaded["model"])
             loaded["matching_heuristics"] = True
         return loaded
 

@@ -6,7 +6,7 @@ names and computes something else. Images are RGB, (x - 127) / 128.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 
@@ -28,6 +28,11 @@ BLOCK = {
     "_bn2": "bn3",
 }
 HEAD = ("_conv_head.", "_bn1.", "_fc.")
+
+
+def has_lite0_names(names: Iterable[str]) -> bool:
+    """Whether these are the parameters of the published network."""
+    return {"_conv_stem.weight", "_bn0.weight", "_blocks.15._bn2.weight"} <= set(names)
 
 
 def convert_efficientnet_lite0(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

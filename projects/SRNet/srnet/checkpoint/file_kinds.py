@@ -4,7 +4,9 @@ import os
 import stat
 import zipfile
 
-EXPECTED = "a PyTorch checkpoint (.pth) or one of Detectron2's zoo (.pkl) is needed"
+EXPECTED = (
+    "a PyTorch checkpoint (.pth), a safetensors file or one of Detectron2's zoo (.pkl) is needed"
+)
 EXPORTED = "save the state_dict of the model that it was exported from"
 UNPACK = "unpack it and give the checkpoint inside"
 
@@ -84,9 +86,8 @@ def _recognise(head: bytes, path: str, any_pickle: bool) -> tuple[str, str] | No
     for offset, signature, what, remedy in SIGNATURES:
         if head.startswith(signature, offset):
             return what, remedy
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
-        remedy = "read it with safetensors.torch.load_file and save that with torch.save"
-        return "a safetensors file", remedy
+    if _begins_as_safetensors(head):
+        return None
     if path.endswith(".onnx") or (head[:1] == b"\x08" and head[2:3] == b"\x12"):
         return "an ONNX model", EXPORTED
     if any_pickle or head.startswith(ZIP) or MAGIC_NUMBER in head[:32]:
@@ -116,6 +117,16 @@ def is_zip(path: str) -> bool:
     """Whether a file begins as a zip archive, the form of `torch.save` since PyTorch 1.6."""
     with open(path, "rb") as f:
         return f.read(2) == ZIP
+
+
+def is_safetensors(path: str) -> bool:
+    """Whether a file begins as a safetensors file: the length of its header, and JSON."""
+    with open(path, "rb") as f:
+        return _begins_as_safetensors(f.read(9))
+
+
+def _begins_as_safetensors(head: bytes) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32
 
 
 def check_archive(path: str) -> None:

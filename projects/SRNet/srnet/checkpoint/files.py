@@ -5,13 +5,21 @@ import os
 import pickle
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from .file_kinds import CheckpointError, check_archive, check_is_file, check_kind, is_zip
+from .file_kinds import (
+    CheckpointError,
+    check_archive,
+    check_is_file,
+    check_kind,
+    is_safetensors,
+    is_zip,
+)
+from .safetensors_file import read_safetensors, safetensors_bytes
 
 # What Detectron2's zoo pickles: dicts of NumPy arrays and numbers.
 _SAFE_GLOBALS = re.compile(
@@ -32,12 +40,13 @@ class _UnsafeGlobal(pickle.UnpicklingError):
 
 
 def read_file(path: str | os.PathLike) -> Any:
-    """Read a `.pth`, or a `.pkl` of NumPy arrays, whole and without running code from it.
+    """Read a `.pth`, a safetensors file or a `.pkl` of NumPy arrays, whole and as data only.
 
-    The bytes say which of them it is, but for pickles of arrays, which must be named `.pkl`.
+    The bytes say which of them it is, but for pickles of arrays, which must be named `.pkl`. No
+    code in a file runs.
 
     Returns:
-        What was saved, on the CPU.
+        What was saved, on the CPU; of safetensors, what :func:`.read_safetensors` returns.
 
     Raises:
         CheckpointError: the file is missing, damaged, no checkpoint, or holds more than arrays,
@@ -47,12 +56,14 @@ def read_file(path: str | os.PathLike) -> Any:
     check_is_file(path)
     of_arrays = is_pickle_of_arrays(path)
     check_kind(path, any_pickle=of_arrays)
+    if is_safetensors(path):
+        return read_safetensors(path)
     return _unpickle(path) if of_arrays else _torch_load(path)
 
 
 def is_pickle_of_arrays(path: str) -> bool:
     """Whether a file is to be read as Detectron2's `.pkl`."""
-    return path.endswith(".pkl") and not is_zip(path)
+    return path.endswith(".pkl") and not (is_zip(path) or is_safetensors(path))
 
 
 def _unpickle(path: str) -> object:
@@ -132,6 +143,23 @@ def write_file(data: Any, path: str | os.PathLike) -> None:
     replace_file(path, lambda f: torch.save(data, f))
 
 
+def write_safetensors(
+    state: Mapping[str, torch.Tensor], path: str | os.PathLike, **metadata: str
+) -> None:
+    """Write weights as safetensors, whole or not at all.
+
+    Args:
+        state: tensors by name.
+        path: where to; an existing file is replaced.
+        metadata: texts that the file holds beside them.
+
+    Raises:
+        OSError: as :func:`write_file`.
+    """
+    content = safetensors_bytes(state, **metadata)
+    replace_file(os.fspath(path), lambda f: f.write(content))
+
+
 def replace_file(path: str, write: Callable[[Any], object]) -> None:
     """Replace a file by what `write` writes into an open binary file, or leave it as it was.
 
@@ -184,10 +212,14 @@ def write_weights(path: str | os.PathLike, state: dict[str, torch.Tensor], **mor
     Whatever model has the backbone, its parameters are found by the ends of their names.
 
     Args:
-        path: where to, as in :func:`write_file`.
+        path: where to, as in :func:`write_file`; a name that ends in .safetensors has that form.
         state: tensors by name.
         more: what else the file says.
     """
+    if os.fspath(path).endswith(".safetensors"):
+        texts = {key: str(value) for key, value in more.items()}
+        write_safetensors(state, path, **texts, matching_heuristics="True")
+        return
     write_file({"model": state, "matching_heuristics": True, **more}, path)
 
 

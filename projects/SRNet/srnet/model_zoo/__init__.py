@@ -3,14 +3,8 @@
 from srnet.config import add_srnet_config
 
 from .config import get_cfg
-from .model_zoo import (
-    default_model,
-    get,
-    get_checkpoint_url,
-    get_config,
-    get_config_file,
-    published_weights,
-)
+from .model_zoo import get, get_checkpoint_url, get_config, get_config_file
+from .published import default_model
 
 __all__ = [
     "add_srnet_config",

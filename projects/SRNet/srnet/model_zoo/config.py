@@ -26,6 +26,8 @@ from srnet.ranges import RANGES, check_keys, check_ranges
 from .families import check_families
 from .merging import merge_content, merge_options
 from .names import CONFIGS, find_config
+from .published import resolve_weights
+from .timm_data import follow_timm
 from .yaml_files import read_with_bases
 
 # What the values of keys may be; the names of context modules are only known where they are made.
@@ -43,7 +45,9 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
     is no GPU, `MODEL.DEVICE: cuda`, Detectron2's default, becomes `cpu`. Where neither the file nor
     `opts` sets `OUTPUT_DIR`, it becomes ``./output/NAME`` with the name of the config. In
     `OUTPUT_DIR` and `MODEL.WEIGHTS` a ``~`` at the start is the home folder, and ``$NAME`` or
-    ``${NAME}`` an environment variable.
+    ``${NAME}`` an environment variable. ``MODEL.WEIGHTS srnet://NAME`` becomes the published
+    weights of the config NAME. Mean, std and colour order of a timm backbone are timm's where the
+    config leaves them open (:func:`.follow_timm`).
 
     The datasets of `DATASETS.CUSTOM` are registered. The model's numbers of classes follow them
     unless `opts`, or a file that is not of the model zoo, sets them.
@@ -58,6 +62,7 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
 
     Raises:
         FileNotFoundError: there is no such file and no such name; the message lists the nearest.
+            Or no weights are published under the name in `MODEL.WEIGHTS`.
         IsADirectoryError: it is a folder.
         KeyError: a key that no config has; the message lists the nearest.
         ValueError: the file is not a config, a value has the wrong type, values are out of their
@@ -69,16 +74,19 @@ def get_cfg(name_or_path: str | os.PathLike = "", opts: Sequence = ()) -> CfgNod
     default = cfg.OUTPUT_DIR
     cfg.OUTPUT_DIR = ""
     path = find_config(name_or_path) if name_or_path else None
-    given = {str(key) for key in opts[::2]}  # what the user has set, not a file of the zoo
+    steps: list[list[str]] = []  # the keys of each file and of the options
+    given: set[str] = set()  # those that the user has set, not a file of the zoo
     for file, content in read_with_bases(path) if path is not None else ():
-        keys = merge_content(cfg, content, str(file))
+        steps.append(merge_content(cfg, content, str(file)))
         if not file.resolve().is_relative_to(CONFIGS.resolve()):
-            given |= set(keys)
-    merge_options(cfg, opts)
+            given |= set(steps[-1])
+    steps.append(merge_options(cfg, opts))
+    given |= set(steps[-1])
+    follow_timm(cfg, steps)
     if not cfg.OUTPUT_DIR:
         cfg.OUTPUT_DIR = output_dir(path) if path is not None else default
     cfg.OUTPUT_DIR = expand("OUTPUT_DIR", cfg.OUTPUT_DIR)
-    cfg.MODEL.WEIGHTS = expand("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS)
+    cfg.MODEL.WEIGHTS = resolve_weights(expand("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS))
     check_version(cfg)
     choose_device(cfg)
     register_image_folders(cfg)

@@ -32,8 +32,11 @@ def merge_content(cfg: CfgNode, content: dict, source: str) -> list[str]:
     return keys
 
 
-def merge_options(cfg: CfgNode, opts: Sequence) -> None:
+def merge_options(cfg: CfgNode, opts: Sequence) -> list[str]:
     """Merge alternating keys and values, as on a command line, into a config.
+
+    Returns:
+        The keys that were set.
 
     Raises:
         KeyError: as :func:`merge_content`.
@@ -53,6 +56,7 @@ def merge_options(cfg: CfgNode, opts: Sequence) -> None:
         if isinstance(node, CfgNode):
             raise ValueError(f"the options: {key} is a group of keys and takes no value")
         _set(cfg, str(key), value, "the options")
+    return [str(key) for key in opts[::2]]
 
 
 def _leaves(content: dict, node: CfgNode, source: str, prefix: str) -> Iterator[tuple[str, object]]:

@@ -3,6 +3,7 @@
 import logging
 
 from detectron2.config import CfgNode
+from detectron2.utils.file_io import Detectron2Handler
 from torch import nn
 
 from srnet.checkpoint import Checkpointer
@@ -10,30 +11,7 @@ from srnet.modeling import build_model
 
 from .config import choose_device, get_cfg
 from .names import CONFIGS, config_names, nearest_names
-
-# Config name without ".yaml" -> URL of the weights that training it gave.
-CHECKPOINT_URLS: dict[str, str] = {}
-# The config, one with published weights, that is taken where a user names none; "" for none.
-DEFAULT_MODEL = ""
-
-
-def default_model() -> str:
-    """The config that is taken where a user names none.
-
-    Raises:
-        RuntimeError: there is none.
-    """
-    if not DEFAULT_MODEL:
-        raise RuntimeError(
-            "no model is given, and none is published that could be taken instead: give a config "
-            "and its trained weights (srnet predict: --config-file and --weights)"
-        )
-    return DEFAULT_MODEL
-
-
-def published_weights(config_path: str) -> str:
-    """The URL of the published weights of a config; "" where there are none."""
-    return CHECKPOINT_URLS.get(config_path.removesuffix(".yaml"), "")
+from .published import checkpoint_url
 
 
 def get_config_file(config_path: str) -> str:
@@ -58,21 +36,32 @@ def get_config_file(config_path: str) -> str:
 
 
 def get_checkpoint_url(config_path: str) -> str:
-    """The URL of the weights that training a config gave.
+    """Where the weights lie that training a config gave.
+
+    Returns:
+        A path or a URL with ``#sha256=HASH`` behind it, which loading checks.
 
     Raises:
         RuntimeError: there is no such config, or no weights of it are published.
     """
     file = get_config_file(config_path)
-    url = CHECKPOINT_URLS.get(config_path.removesuffix(".yaml"))
+    url = checkpoint_url(config_path)
     if url is None:
         weights = get_cfg(file).MODEL.WEIGHTS
-        start = f"starts from {weights}" if weights else "starts from random weights"
+        start = f"starts from {_with_url(weights)}" if weights else "starts from random weights"
         raise RuntimeError(
             f"no trained weights are published for {config_path}; with trained=False its model "
             f"{start}, and train_net.py trains it"
         )
     return url
+
+
+def _with_url(weights: str) -> str:
+    """Name weights of Detectron2's own zoo, which the ``*_finetune`` configs stand on, by URL."""
+    prefix = Detectron2Handler.PREFIX
+    if not weights.startswith(prefix):
+        return weights
+    return f"{weights} ({Detectron2Handler.S3_DETECTRON2_PREFIX}{weights.removeprefix(prefix)})"
 
 
 def get_config(config_path: str, trained: bool = False) -> CfgNode:

@@ -42,6 +42,13 @@ def find_config(name_or_path: str | os.PathLike) -> Path:
     )
 
 
+def zoo_name(path: Path) -> str:
+    """The name of a config file in the model zoo; of another file, its name without the folder."""
+    path = path.resolve()
+    inside = path.is_relative_to(CONFIGS.resolve())
+    return path.relative_to(CONFIGS.resolve()).as_posix() if inside else path.name
+
+
 def nearest_names(name: str) -> list[str]:
     """Up to five names that resemble `name`; where none does, the folders, as "FOLDER/..."."""
     names = config_names()

@@ -12,9 +12,11 @@ from PIL import Image
 from torch import nn
 
 from srnet.checkpoint import load_for_evaluation
+from srnet.checkpoint.places import find_place
 from srnet.data import ClassificationMapper, build_mapper
 from srnet.data.read import read_rgb, to_rgb
-from srnet.model_zoo import default_model, get_cfg, published_weights
+from srnet.model_zoo import default_model, get_cfg
+from srnet.model_zoo.published import checkpoint_url, resolve_weights
 from srnet.modeling import build_model
 
 from .classes import classes_of
@@ -127,7 +129,7 @@ def read_config(
     """Read a config and find the weights for it; see :class:`Predictor` for the arguments.
 
     Raises:
-        RuntimeError: no config is given, and the model zoo has no default.
+        FileNotFoundError: no weights are published under the name of a ``srnet://`` place.
         ValueError: weights are given twice, or without a config.
     """
     chosen = "MODEL.WEIGHTS" in opts[::2]
@@ -144,9 +146,9 @@ def read_config(
         config = config or default_model()
         cfg = get_cfg(config, words)
         if not (weights or chosen):
-            weights = published_weights(str(config))
+            weights = checkpoint_url(str(config)) or ""
     if weights:
-        cfg.MODEL.WEIGHTS = os.path.expanduser(weights)
+        cfg.MODEL.WEIGHTS = resolve_weights(os.path.expanduser(weights))
     return cfg
 
 
@@ -173,7 +175,8 @@ def load_model(cfg: CfgNode) -> nn.Module:
     weights = cfg.MODEL.WEIGHTS
     if not weights:
         raise FileNotFoundError("no weights: end the command with MODEL.WEIGHTS and a checkpoint")
-    if "://" not in weights and not os.path.isfile(weights):
+    path = find_place(weights).path
+    if "://" not in path and not os.path.isfile(path):
         raise FileNotFoundError(f"the checkpoint MODEL.WEIGHTS={weights} is missing")
     model = build_model(cfg)
     load_for_evaluation(cfg, model)

@@ -4,6 +4,8 @@ timm is an optional dependency: ``pip install srnet[timm]``.
 """
 
 import difflib
+import logging
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -150,11 +152,22 @@ class TimmBackbone(Backbone):
         return self._shapes
 
 
-def create_timm_model(name: str, **arguments: Any) -> nn.Module:
+def create_timm_model(
+    name: str, *, pretrained: bool = False, weights: str = "", **arguments: Any
+) -> nn.Module:
     """Create a network of timm with its feature maps.
+
+    Args:
+        name: its name in timm.
+        pretrained: load the weights that timm downloads.
+        weights: a file with weights in timm's names, instead of a download; "" for none. timm reads
+            it, as data only.
+        **arguments: of ``timm.create_model``.
 
     Raises:
         ModuleNotFoundError: timm is not installed.
+        FileNotFoundError: the file is missing.
+        RuntimeError: the weights cannot be fetched, or the file is damaged or of another network.
         ValueError: timm has no network of that name; the message lists the nearest.
     """
     require_extra("timm", "MODEL.TIMM")
@@ -166,14 +179,52 @@ def create_timm_model(name: str, **arguments: Any) -> nn.Module:
             f"MODEL.TIMM.NAME={name!r} is no network of timm {timm.__version__}; the nearest "
             f"names are {', '.join(nearest) or 'none'}"
         )
-    return timm.create_model(name, features_only=True, **arguments)
+    if weights:
+        file = os.path.expanduser(weights)
+        if not os.path.isfile(file):
+            raise FileNotFoundError(f"MODEL.TIMM.WEIGHTS={weights}: there is no such file")
+        arguments["pretrained_cfg_overlay"] = {"file": file}
+    try:
+        return timm.create_model(
+            name, pretrained=pretrained or bool(weights), features_only=True, **arguments
+        )
+    except Exception as error:  # of the network, of the hub, of damaged files
+        if weights:
+            raise RuntimeError(
+                f"MODEL.TIMM.WEIGHTS={weights} is damaged, holds more than tensors, or is not of "
+                f"{name} ({_first_line(error)})"
+            ) from error
+        if pretrained:
+            raise RuntimeError(
+                f"MODEL.TIMM.PRETRAINED: the weights of {name} cannot be fetched "
+                f"({_first_line(error)}). Where there is no network, download them elsewhere and "
+                "set MODEL.TIMM.WEIGHTS to the file, or set PRETRAINED to False"
+            ) from error
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    """What is wrong, in one line; PyTorch's long text on this advises to turn weights_only off."""
+    if "weights_only" in str(error):
+        return "its pickle is damaged or refers to Python objects"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
 
 
 @BACKBONE_REGISTRY.register()
 def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
     """Build the network of `MODEL.TIMM` with the modules of `MODEL.CONTEXT`."""
     node, context = cfg.MODEL.TIMM, cfg.MODEL.CONTEXT
-    body = create_timm_model(node.NAME, in_chans=input_shape.channels)
+    start = not cfg.MODEL.WEIGHTS  # these weights are loaded over all others
+    if not start and (node.PRETRAINED or node.WEIGHTS):
+        logging.getLogger(__name__).info(
+            "MODEL.WEIGHTS is set: MODEL.TIMM.PRETRAINED and MODEL.TIMM.WEIGHTS are not read"
+        )
+    body = create_timm_model(
+        node.NAME,
+        pretrained=start and node.PRETRAINED,
+        weights=node.WEIGHTS if start else "",
+        in_chans=input_shape.channels,
+    )
     return fit_to_device(
         cfg,
         TimmBackbone(
