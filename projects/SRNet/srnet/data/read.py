@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from detectron2.data import detection_utils
 from detectron2.utils.file_io import PathManager
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 # "P" stores indices with a palette for viewers: the indices are what NumPy gets.
 INDEX_MODES = ("L", "P", "I", "I;16", "I;16B", "I;16L")
@@ -52,7 +52,11 @@ def decode(path: str | os.PathLike, what: str = "image") -> Image.Image:
             turn = _TURNS.get(_orientation(image))
             return image if turn is None else image.transpose(turn)
     except Exception as error:  # Pillow has no one error for a damaged file
-        raise UnreadableImageError(f"cannot read the {what} {path}: {error}") from error
+        reason = str(error)
+        if isinstance(error, UnidentifiedImageError):
+            empty = "://" not in path and os.stat(path).st_size == 0
+            reason = "it is empty" if empty else "it is no image of a kind that Pillow knows"
+        raise UnreadableImageError(f"cannot read the {what} {path}: {reason}") from error
 
 
 def _orientation(image: Image.Image) -> int:
