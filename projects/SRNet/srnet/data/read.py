@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 # "P" stores indices with a palette for viewers: the indices are what NumPy gets.
 INDEX_MODES = ("L", "P", "I", "I;16", "I;16B", "I;16L")
+LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,7 +51,9 @@ def decode(path: str | os.PathLike, what: str = "image") -> Image.Image:
         with PathManager.open(path, "rb") as file, Image.open(file) as image:
             image.load()
             turn = _TURNS.get(_orientation(image))
-            return image if turn is None else image.transpose(turn)
+            turned = image if turn is None else image.transpose(turn)
+            turned.format = image.format  # a transposed image has none
+            return turned
     except Exception as error:  # Pillow has no one error for a damaged file
         reason = str(error)
         if isinstance(error, UnidentifiedImageError):
@@ -133,10 +136,15 @@ def read_label(path: str | os.PathLike, num_classes: int | None, ignore_value: i
 
     Raises:
         UnreadableImageError: it does not decode; the message names the file.
-        ValueError: it has colours instead of indices, or a label out of the range; the message
-            names the file.
+        ValueError: it has colours instead of indices, is a JPEG or the like, or has a label out of
+            the range; the message names the file.
     """
     image = decode(path, "label image")
+    if image.format in LOSSY:
+        raise ValueError(
+            f"{path} is a {image.format} file, whose compression changes the class indices: save "
+            "labels as PNG"
+        )
     if image.mode not in INDEX_MODES:
         raise ValueError(
             f"{path} is a {image.mode} image where one channel of class indices is expected: was "
