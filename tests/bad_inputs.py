@@ -197,6 +197,7 @@ def file_changes(content: bytes) -> dict[str, bytes]:
         "a byte less": content[:middle] + content[middle + 1 :],
         "in UTF-16": content.decode("latin-1").encode("utf-16"),
         "a text": b"see the other folder\n",
+        "lists in lists": b"[" * 100_000,
         "twice": content * 2,
     }
 

@@ -176,9 +176,9 @@ def write_unreadable(folder):
     (folder / "folder.png").mkdir()
     os.mkfifo(folder / "pipe.png")
     said = dict.fromkeys(("nan.tiff", "negative.tiff", "large.tiff"), "floating-point numbers")
-    said |= {"integers.tiff": "32-bit integers", "cut.jpg": "truncated", "page.jpg": "identify"}
+    said |= {"integers.tiff": "32-bit integers", "cut.jpg": "truncated", "page.jpg": "no image"}
     said |= dict.fromkeys(("folder.png", "pipe.png"), "not a regular file")
-    return {**said, "empty.png": "identify", "missing.png": "No such file"}
+    return {**said, "empty.png": "empty", "missing.png": "No such file"}
 
 
 @pytest.mark.parametrize("is_train", [False, True])

@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from srnet import get_cfg
 from srnet.data import register_all_camvid
 from srnet.engine import Trainer, check_training
+from srnet.engine.divergence import advise_after_divergence
 from srnet.engine.explain import training_errors_explained
 
 CAMVID = "CamVid-SemanticSegmentation/dfnet_v1_SR.yaml"
@@ -100,6 +101,13 @@ def test_the_advice_names_the_last_finite_checkpoint(root, sets, tmp_path, parts
     second.unlink()
     _, curve = train(root, sets, tmp_path, resume=True, **more)
     assert list(curve.losses) == [1, 2, 3]
+
+
+def test_labels_that_are_all_void_are_named():
+    """Panoptic FPN's head of Detectron2 divides by no pixels there."""
+    error = FloatingPointError("the loss loss_sem_seg is nan")
+    message = advise_after_divergence(error, 5, [], [], "")
+    assert "loss_sem_seg is nan (in every label" in message and "IGNORE_VALUE)" in message
 
 
 def test_the_advice_names_no_other_trainings_checkpoint(root, sets, tmp_path):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 from detectron2.data import detection_utils
 from detectron2.utils.file_io import PathManager
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from .label_mapping import LabelMapping
 from .paths import check_regular
@@ -20,6 +20,7 @@ from .paths import check_regular
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**63)
 # "P" stores indices with a palette for viewers: the indices are what NumPy gets.
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
+LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,7 +51,9 @@ def decode(path: str | os.PathLike, what: str = "image") -> Image.Image:
     with _opened(path, what) as image:
         image.load()
         turn = _TURNS.get(_orientation(image))
-        return image if turn is None else image.transpose(turn)
+        turned = image if turn is None else image.transpose(turn)
+        turned.format = image.format  # a transposed image has none
+        return turned
 
 
 def stored_size(path: str | os.PathLike, what: str = "image") -> tuple[int, int]:
@@ -72,7 +75,11 @@ def _opened(path: str | os.PathLike, what: str) -> Iterator[Image.Image]:
         with PathManager.open(path, "rb") as file, Image.open(file) as image:
             yield image
     except Exception as error:  # Pillow has no one error for a damaged file
-        raise UnreadableImageError(f"cannot read the {what} {path}: {error}") from error
+        reason = str(error)
+        if isinstance(error, UnidentifiedImageError):
+            empty = "://" not in path and os.stat(path).st_size == 0
+            reason = "it is empty" if empty else "it is no image of a kind that Pillow knows"
+        raise UnreadableImageError(f"cannot read the {what} {path}: {reason}") from error
 
 
 def _orientation(image: Image.Image) -> int:
@@ -159,10 +166,15 @@ def read_label(
 
     Raises:
         UnreadableImageError: it does not decode; the message names the file.
-        ValueError: it has colours instead of indices, a label out of the range, or one that the
-            mapping does not know; the message names the file.
+        ValueError: it has colours instead of indices, is a JPEG or the like, has a label out of the
+            range, or one that the mapping does not know; the message names the file.
     """
     image = decode(path, "label image")
+    if image.format in LOSSY:
+        raise ValueError(
+            f"{path} is a {image.format} file, whose compression changes the class indices: save "
+            "labels as PNG"
+        )
     if mapping is not None and mapping.colors:
         return mapping.to_classes(np.asarray(image.convert("RGB")), path)
     if image.mode not in INDEX_MODES:

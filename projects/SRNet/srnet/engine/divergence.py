@@ -66,6 +66,8 @@ def advise_after_divergence(
             f"{start}, without --resume"
         )
     what = str(error).rstrip(".")
+    if "loss_sem_seg is nan" in what:  # Detectron2's heads divide by the number of labelled pixels
+        what += " (in every label of this batch each pixel may be MODEL.SEM_SEG_HEAD.IGNORE_VALUE)"
     return (
         f"training diverged at iteration {iteration}: {what}. {back}; a smaller SOLVER.BASE_LR, a "
         "longer SOLVER.WARMUP_ITERS or SOLVER.CLIP_GRADIENTS.ENABLED True may help."
