@@ -47,7 +47,7 @@ def place(tmp_path, monkeypatch):
 def test_predicting_as_the_first_part_says(srnet, root, place):
     text = section(root, "Predict")
     commands = re.findall(r"^    srnet (predict .*)$", text, re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         words = [SMALLER.get(word, word) for word in shlex.split(command)]
         keys = ["INPUT.MIN_SIZE_TEST", 64] if set(words) & set(SMALLER.values()) else []
@@ -72,6 +72,6 @@ def test_predicting_as_the_first_part_says(srnet, root, place):
 
 
 def test_the_first_screen_is_a_picture_in_and_a_picture_out(root):
-    screen = "\n".join((root / "GETTING_STARTED.md").read_text().splitlines()[:24])
+    screen = "\n".join((root / "GETTING_STARTED.md").read_text().splitlines()[:28])
     assert "srnet predict" in screen and "--input street.jpg" in screen
     assert "out/pictures/street.jpg" in screen and "srnet.Predictor" in screen

@@ -282,3 +282,21 @@ def test_a_dataset_is_prepared_by_its_module(srnet, monkeypatch, tmp_path):
     assert seen[0].output == str(tmp_path)
     result = srnet("prepare", "cityscape")
     assert result.status == 2 and "did you mean cityscapes" in result.err
+
+
+@pytest.mark.parametrize(
+    "option, value, message",
+    [
+        ("--num-gpus", "0", "at least 1; to run on the CPU, leave it out and set MODEL.DEVICE cpu"),
+        ("--num-gpus", "-2", "at least 1; to run on the CPU"),
+        ("--timeout", "0", "'0' is no number above 0"),
+        ("--timeout", "nan", "'nan' is no number above 0"),
+        ("--timeout", "soon", "'soon' is no number above 0"),
+        ("--machine-rank", "-1", "at least 0"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "eval"])
+def test_numbers_of_processes_out_of_range(srnet, command, option, value, message):
+    result = srnet(command, "--config-file", "c.yaml", f"{option}={value}")
+    assert result.status == 2
+    assert f"argument {option}: " in result.err and message in result.err

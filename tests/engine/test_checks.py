@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from srnet import get_cfg
 from srnet.data import register_all_camvid
-from srnet.engine import Trainer, check_training
+from srnet.engine import Trainer, check_training, evaluate
 from srnet.engine.divergence import advise_after_divergence
 from srnet.engine.explain import training_errors_explained
 
@@ -146,6 +147,30 @@ def test_a_killed_worker(root, sets, tmp_path):
     trainer.register_hooks([Kill()])
     with pytest.raises(RuntimeError, match=r"DATALOADER.NUM_WORKERS 1, .*CLASSIFICATION.SIZE 32"):
         trainer.train()
+
+
+@pytest.mark.parametrize(
+    "error, start",
+    [
+        (RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. "), "a worker of"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory"),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device: "),
+    ],
+)
+def test_an_evaluation_names_its_own_keys(root, monkeypatch, error, start):
+    def fail(*args):
+        raise error
+
+    module = sys.modules[evaluate.__module__]  # its name is that of a function, too
+    monkeypatch.setattr(module, "build_model", lambda cfg: None)
+    monkeypatch.setattr(module, "load_for_evaluation", lambda *args, **more: None)
+    monkeypatch.setattr(module.Trainer, "test", fail)
+    cfg = config(root, "OUTPUT_DIR", "the/output")
+    with pytest.raises((RuntimeError, OSError)) as explained:
+        evaluate(cfg)
+    message = str(explained.value)
+    assert message.startswith(start) and "IMS_PER_BATCH" not in message
+    assert ("the/output" if isinstance(error, OSError) else "INPUT.MIN_SIZE_TEST") in message
 
 
 def test_memory_of_a_gpu_and_other_errors(root):

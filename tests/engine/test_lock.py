@@ -12,6 +12,8 @@ import pytest
 from classifier_runs import build, make_sets, train
 from srnet.engine.lock import NAME, STALE_SECONDS, OutputDirInUse, OutputDirLock
 
+pytestmark = pytest.mark.fault("two trainings in one folder")
+
 HOLD = """
 import sys, time
 from srnet.engine.lock import OutputDirLock

@@ -18,6 +18,7 @@ from srnet.checkpoint import Checkpointer
 from srnet.engine import Trainer, TrainingStopped, close_process_groups, stop_signals_passed_on
 from srnet.engine.signals import STOP_SIGNALS, StopSignals
 
+pytestmark = pytest.mark.fault("signals")
 EMA = {"SOLVER.EMA.ENABLED": True}
 
 

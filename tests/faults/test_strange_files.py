@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import json
 import os
 import socket
 import struct
@@ -84,6 +85,16 @@ def deep(path):
     path.write_text("[" * 10**6)
 
 
+def huge_rle(path):
+    """An RLE of 200000 x 200000, as its image has, too."""
+    size = {"height": 200_000, "width": 200_000}
+    rle = {"size": [200_000, 200_000], "counts": [0, 4 * 10**10]}
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 1, "segmentation": rle}
+    content = {"images": [{"id": 1, "file_name": "a.jpg", **size}], "annotations": [annotation]}
+    content["categories"] = [{"id": 1, "name": "car"}]
+    path.write_text(json.dumps(content))
+
+
 NO_FILES = {
     "a pipe": os.mkfifo,
     "a socket": make_socket,
@@ -132,6 +143,7 @@ BOMBS = {
     "a zip bomb": (zip_bomb, CHECKPOINTS),
     "a gzip bomb": (gzip_bomb, {**CHECKPOINTS, **JSON}),
     "endless brackets": (deep, JSON),
+    "a huge RLE": (huge_rle, {"annotations": read_coco, "panoptic annotations": panoptic}),
 }
 READERS = {**IMAGES, **JSON, **CHECKPOINTS, "a label of Pascal Context": pascal_context.read_mat}
 CASES = {f"{r}: {k}": (READERS[r], NO_FILES[k]) for r in READERS for k in NO_FILES}

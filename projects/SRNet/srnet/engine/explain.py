@@ -25,8 +25,12 @@ _ONE_VALUE = re.compile(r"Expected more than 1 value per channel")
 
 
 @contextmanager
-def training_errors_explained(cfg: CfgNode) -> Iterator[None]:
+def training_errors_explained(cfg: CfgNode, *, evaluating: bool = False) -> Iterator[None]:
     """Turn errors that come from the size of a batch into messages that name its keys.
+
+    Args:
+        cfg: the config of the run.
+        evaluating: whether the sizes of an evaluation count, not those of a training.
 
     Raises:
         OSError: a file cannot be written; where nothing else names it, the message has OUTPUT_DIR.
@@ -40,13 +44,13 @@ def training_errors_explained(cfg: CfgNode) -> Iterator[None]:
         # While a batch was being received from a worker that was killed.
         frames = traceback.extract_tb(error.__traceback__)
         if any(frame.filename == connection.__file__ for frame in frames):
-            raise RuntimeError(_worker_memory(cfg, error)) from error
+            raise RuntimeError(_worker_memory(cfg, error, evaluating)) from error
         raise
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, torch.OutOfMemoryError):
-            raise RuntimeError(_gpu_memory(cfg, error)) from error
+            raise RuntimeError(_gpu_memory(cfg, error, evaluating)) from error
         if isinstance(error, MemoryError) or _WORKER.search(str(error)):
-            raise RuntimeError(_worker_memory(cfg, error)) from error
+            raise RuntimeError(_worker_memory(cfg, error, evaluating)) from error
         raise
     except ValueError as error:
         if _ONE_VALUE.search(str(error)):
@@ -83,29 +87,39 @@ def _first_line(error: BaseException) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-def _input_size(cfg: CfgNode) -> str:
-    """The keys that set the size of the training images, with their values."""
-    if cfg.MODEL.META_ARCHITECTURE == "ImageClassifier":
-        return f"INPUT.CLASSIFICATION.SIZE {cfg.INPUT.CLASSIFICATION.SIZE}"
+def _what_is_large(cfg: CfgNode, evaluating: bool) -> str:
+    """The keys that set the number and the size of the images at once, with their values."""
+    classifier = cfg.MODEL.META_ARCHITECTURE == "ImageClassifier"
+    if evaluating:
+        if classifier:
+            sizes = cfg.INPUT.CLASSIFICATION
+            batch = f"INPUT.CLASSIFICATION.BATCH_TEST {sizes.BATCH_TEST}"
+            return f"{batch} or INPUT.CLASSIFICATION.SIZE_TEST {sizes.SIZE_TEST}"
+        shorter, longer = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
+        return f"INPUT.MIN_SIZE_TEST {shorter} or INPUT.MAX_SIZE_TEST {longer}"
+    batch = f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH}"
+    if classifier:
+        return f"{batch} or INPUT.CLASSIFICATION.SIZE {cfg.INPUT.CLASSIFICATION.SIZE}"
     if cfg.INPUT.CROP.ENABLED:
-        return f"INPUT.CROP.SIZE {list(cfg.INPUT.CROP.SIZE)}"
+        return f"{batch} or INPUT.CROP.SIZE {list(cfg.INPUT.CROP.SIZE)}"
     sizes = f"INPUT.MIN_SIZE_TRAIN {tuple(cfg.INPUT.MIN_SIZE_TRAIN)}"
-    return f"{sizes} and INPUT.MAX_SIZE_TRAIN {cfg.INPUT.MAX_SIZE_TRAIN}"
+    return f"{batch} or {sizes} and INPUT.MAX_SIZE_TRAIN {cfg.INPUT.MAX_SIZE_TRAIN}"
 
 
-def _worker_memory(cfg: CfgNode, error: BaseException) -> str:
+def _worker_memory(cfg: CfgNode, error: BaseException, evaluating: bool) -> str:
     return (
         f"a worker of the data loader ended, most likely for lack of memory ({_first_line(error)}):"
-        f" lower DATALOADER.NUM_WORKERS {cfg.DATALOADER.NUM_WORKERS}, SOLVER.IMS_PER_BATCH "
-        f"{cfg.SOLVER.IMS_PER_BATCH} or {_input_size(cfg)}, or give the machine (or /dev/shm) more"
+        f" lower DATALOADER.NUM_WORKERS {cfg.DATALOADER.NUM_WORKERS}, "
+        f"{_what_is_large(cfg, evaluating)}, or give the machine (or /dev/shm) more"
     )
 
 
-def _gpu_memory(cfg: CfgNode, error: BaseException) -> str:
+def _gpu_memory(cfg: CfgNode, error: BaseException, evaluating: bool) -> str:
+    advice = f"out of memory ({_first_line(error)}): lower {_what_is_large(cfg, evaluating)}"
+    if evaluating:
+        return advice
     return (
-        f"out of memory ({_first_line(error)}): lower SOLVER.IMS_PER_BATCH "
-        f"{cfg.SOLVER.IMS_PER_BATCH} or {_input_size(cfg)}, raise SOLVER.ACCUMULATE "
-        f"{cfg.SOLVER.ACCUMULATE}, or set SOLVER.AMP.ENABLED True"
+        f"{advice}, raise SOLVER.ACCUMULATE {cfg.SOLVER.ACCUMULATE}, or set SOLVER.AMP.ENABLED True"
     )
 
 

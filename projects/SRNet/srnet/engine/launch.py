@@ -181,7 +181,7 @@ def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict:
         raise ValueError("DATASETS.TEST is empty: name at least one dataset to evaluate on")
     model = build_model(cfg)
     load_for_evaluation(cfg, model, resume=resume)
-    with training_errors_explained(cfg):
+    with training_errors_explained(cfg, evaluating=True):
         results = Trainer.test(cfg, model)
     if comm.is_main_process():
         folder = os.path.join(cfg.OUTPUT_DIR, "inference")
