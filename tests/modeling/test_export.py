@@ -61,7 +61,8 @@ def test_the_backbone_is_scripted(name, position):
 @pytest.mark.parametrize("name", ["sr", "nl"])
 @torch.no_grad()
 def test_a_detector_is_scripted(name):
-    model = build("MODEL.CONTEXT.NAME", name, "MODEL.CONTEXT.FOLD", "always")
+    detectron2s = ["MODEL.ROI_HEADS.NAME", "StandardROIHeads"]
+    model = build("MODEL.CONTEXT.NAME", name, "MODEL.CONTEXT.FOLD", "always", *detectron2s)
     (expected,) = model.inference([{"image": image()}], do_postprocess=False)
     scripted = scripting_with_instances(model, FIELDS)
     (found,) = scripted.inference([{"image": image()}], do_postprocess=False)

@@ -67,6 +67,10 @@ class ImageDropout(nn.Dropout):
         """Drop, and scale what is left by 1 / (1 - p); in evaluation `x` itself."""
         if not self.training or self.p == 0:
             return x
+        return self._drop(x)
+
+    @torch.jit.unused
+    def _drop(self, x: torch.Tensor) -> torch.Tensor:
         shape = (x.shape[1], 1, 1) if self.channels else x.shape[1:]
         dropped = torch.empty(x.shape[0], *shape, dtype=torch.bool, device=x.device)
         for mask, seed in zip(dropped, image_seeds(x.shape[0]), strict=True):

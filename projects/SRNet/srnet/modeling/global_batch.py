@@ -74,6 +74,7 @@ class GlobalBatchRPN(RPN):
     the processes is that of the global batch already.
     """
 
+    @torch.jit.unused
     def label_and_sample_anchors(self, anchors: list, gt_instances: list[Instances]) -> tuple:
         """Sample anchors with the random numbers of each image; see Detectron2's."""
         self._generators = image_generators(len(gt_instances), anchors[0].device)
@@ -85,7 +86,11 @@ class GlobalBatchRPN(RPN):
 
 
 class GlobalBatchSampling:
-    """Mixed into Detectron2's ROI heads: samples and mask loss of the global batch."""
+    """Mixed into Detectron2's ROI heads: samples and mask loss of the global batch.
+
+    TorchScript, which has no `super()`, compiles a model with Detectron2's own heads; the weights
+    are the same.
+    """
 
     num_classes: int
 
