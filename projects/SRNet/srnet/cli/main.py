@@ -8,9 +8,9 @@ from .arguments import Parser, command_in, nearest
 from .errors import report
 
 COMMANDS = {
-    "predict": "Predict pictures, folders, videos or a camera",
     "train": "Train a model",
     "eval": "Evaluate a model on the datasets of its config",
+    "predict": "Predict pictures, folders, videos or a camera",
     "config": "Print a whole config, list the model zoo, or describe the config keys",
     "data": "Check the data of a config, or draw augmented samples",
     "prepare": "Prepare a dataset: from its official release to this project's layout",

@@ -4,6 +4,7 @@ import os
 
 from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
+from torchvision.models import ResNet18_Weights
 
 from srnet.data.datasets.image_folder import list_classes
 from srnet.data.datasets.imagenet import imagenet_synsets
@@ -45,9 +46,10 @@ def class_counts(cfg: CfgNode) -> dict[str, int]:
 
 
 def class_names(dataset: str, folder: str) -> list[str]:
-    """The classes of a classification data set; ImageNet's are its synsets."""
+    """The classes of a classification data set; ImageNet's as in "n01440764 tench"."""
     if dataset.startswith("imagenet_"):
-        return imagenet_synsets()
+        names = ResNet18_Weights.IMAGENET1K_V1.meta["categories"]  # in the order of the synsets
+        return [" ".join(pair) for pair in zip(imagenet_synsets(), names, strict=True)]
     return list_classes(folder) if os.path.isdir(folder) else []
 
 
