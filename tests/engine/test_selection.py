@@ -286,6 +286,7 @@ def stop_and_resume(folder):
         trainer = run(Path(folder), [1, 4, 3, 4, 9, 9], resume=resume, **more)
         ended = trainer.iter, trainer._early_stopping.reason
         (Path(folder) / f"{name}_{comm.get_rank()}").write_text(str(ended))
+        comm.synchronize()  # the main process has given up the folder
 
 
 def test_all_processes_stop_together(small_camvid, tmp_path):
