@@ -2,14 +2,19 @@
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from detectron2.utils import comm
 from srnet import build_model, get_cfg
 from srnet.checkpoint import load_for_evaluation
 from srnet.data import register_all_camvid
-from srnet.engine import Trainer
+from srnet.engine import Trainer, close_process_groups
 from srnet.engine.best import MetricRecord
 from srnet.engine.signals import EvaluationInterrupted
 from srnet.evaluation.metric_names import metric_names
@@ -51,6 +56,8 @@ class Scripted(Trainer):
     values: dict = {}
 
     def evaluate(self):
+        if not comm.is_main_process():
+            return {}  # as evaluators do
         return {"sem_seg": {"mIoU": self.values[min(self.iter, max(self.values))]}}
 
 
@@ -269,3 +276,35 @@ def test_the_names_are_those_of_the_evaluation(tmp_path):
     results = Trainer.test(cfg, build_model(cfg))
     names = [f"{task}/{metric}" for task, found in results.items() for metric in found]
     assert sorted(metric_names(cfg, "camvid_sem_seg_val")) == sorted(names)
+
+
+@close_process_groups
+def stop_and_resume(folder):
+    torch.set_num_threads(1)
+    more = {"TEST.EARLY_STOPPING.PATIENCE": 2, "TEST.VALIDATION_LOSS.PERIOD": 2}
+    for name, resume in (("first", False), ("second", True)):
+        trainer = run(Path(folder), [1, 4, 3, 4, 9, 9], resume=resume, **more)
+        ended = trainer.iter, trainer._early_stopping.reason
+        (Path(folder) / f"{name}_{comm.get_rank()}").write_text(str(ended))
+        comm.synchronize()  # the main process has given up the folder
+
+
+def test_all_processes_stop_together(small_camvid, tmp_path):
+    result = subprocess.run(
+        [sys.executable, __file__, tmp_path],
+        env={**os.environ, "DETECTRON2_DATASETS": str(small_camvid), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    for name in ("first", "second"):
+        both = [(tmp_path / f"{name}_{rank}").read_text() for rank in (0, 1)]
+        assert both[0] == both[1] and both[0].startswith("(3, 'sem_seg/mIoU has not become better")
+    assert not (tmp_path / "model_0000004.pth").exists()
+
+
+if __name__ == "__main__":
+    from detectron2.engine import launch
+
+    launch(stop_and_resume, 2, dist_url="auto", args=(sys.argv[1],))
