@@ -1,8 +1,10 @@
 """Exported files predict in their own runtimes what the models predict here."""
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stdout
 
 import numpy as np
 import onnxruntime
@@ -10,6 +12,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, pairwise_iou
 from PIL import Image
+from srnet.cli.main import main
 from srnet.data.read import read_image
 from srnet.export.postprocess import combine_panoptic, paste_masks
 
@@ -28,11 +31,9 @@ def exported(models, pictures, tmp_path_factory):
             words, _ = models(name)
             path = folder / f"{name}.onnx"
             command = ["export", "--output", path, "--input", *pictures, *words]
-            done = subprocess.run(
-                [sys.executable, "-m", "srnet", *map(str, command)], capture_output=True, text=True
-            )
-            assert done.returncode == 0, done.stderr
-            made[name] = path, done.stdout
+            with redirect_stdout(io.StringIO()) as printed:
+                assert main([str(word) for word in command]) == 0
+            made[name] = path, printed.getvalue()
         return made[name]
 
     return get
