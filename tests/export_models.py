@@ -5,7 +5,7 @@ import torch
 from srnet import build_model, get_cfg
 from torch import nn
 
-CLASS_STD = 0.05
+CLASS_STD = 0.01
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]
 PROPOSALS = ["MODEL.RPN.PRE_NMS_TOPK_TEST", 60, "MODEL.RPN.POST_NMS_TOPK_TEST", 30]
 PROPOSALS += ["MODEL.FPN.OUT_CHANNELS", 32, "MODEL.ROI_BOX_HEAD.FC_DIM", 32]
@@ -60,6 +60,7 @@ def models(tmp_path_factory):
     def get(name):
         if name not in made:
             config, options = MODELS[name]
+            torch.manual_seed(0)
             model = build_model(get_cfg(config, [*CPU, *options])).eval()
             with torch.no_grad():
                 spread(model)
