@@ -108,7 +108,7 @@ class GlobalBatchSampling:
 
     def _forward_mask(self, features: dict, instances: list[Instances]) -> Any:
         result = super()._forward_mask(features, instances)  # type: ignore[misc]
-        if "loss_mask" in result and self.training:  # type: ignore[attr-defined]
+        if self.training and "loss_mask" in result:  # type: ignore[attr-defined]
             classes = torch.cat([x.gt_classes for x in instances])
             foreground = (classes >= 0) & (classes < self.num_classes)
             result["loss_mask"] = of_global_batch(result["loss_mask"], foreground.sum())
