@@ -105,7 +105,7 @@ def test_a_model_of_other_classes_is_not_drawn(dataset, weights):
     [
         (["a/x.yaml", "b/y.yaml"], ["1.pth", "2.pth"], ["x", "y"]),
         (["x.yaml", "x.yaml"], ["one/m.pth", "two/m.pth"], ["one", "two"]),
-        (["x.yaml", "x.yaml"], ["m1.pth", "m2.pth"], ["m1", "m2"]),
+        (["x.yaml", "x.yaml"], ["o/m1.pth", "o/m2.pth"], ["m1", "m2"]),
     ],
 )
 def test_titles_tell_models_apart(configs, weights, titles):

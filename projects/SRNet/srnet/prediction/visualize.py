@@ -122,19 +122,24 @@ def _check_classes(title: str, cfg: CfgNode, dataset: str) -> None:
 
 
 def titles_of(configs: Sequence[str], weights: Sequence[str]) -> list[str]:
-    """Short titles for models: the configs' names, or the weights' folders where these are alike.
+    """Short titles for models, the first kind that tells them apart.
+
+    The configs' names; the weights' folders; the weights' names; the weights' paths.
 
     Raises:
         ValueError: two models are the same.
     """
-    stems = [os.path.splitext(os.path.basename(config))[0] for config in configs]
-    if len(set(stems)) < len(stems):
-        stems = [os.path.basename(os.path.dirname(os.path.abspath(w))) for w in weights]
-    if len(set(stems)) < len(stems):
-        stems = [os.path.splitext(w)[0] for w in weights]
-    if len(set(stems)) < len(stems):
-        raise ValueError(f"two models are the same: {', '.join(weights)}")
-    return stems
+    plain = [os.path.splitext(w)[0] for w in weights]
+    kinds = (
+        [os.path.splitext(os.path.basename(config))[0] for config in configs],
+        [os.path.basename(os.path.dirname(os.path.abspath(w))) for w in weights],
+        [os.path.basename(w) for w in plain],
+        plain,
+    )
+    for titles in kinds:
+        if len(set(titles)) == len(titles):
+            return titles
+    raise ValueError(f"two models are the same: {', '.join(weights)}")
 
 
 def choose_records(dataset: str, num: int, images: Sequence[str]) -> list[dict]:
