@@ -127,7 +127,6 @@ WRONG_LABELS = {
     "in colours": again(lambda image: image.convert("RGB")),
     "with alpha": again(lambda image: image.convert("LA")),
     "a JPEG": lambda path: Image.fromarray(LABEL).save(path, "JPEG"),
-    "of one bit": again(lambda image: image.convert("1")),
     "with a class too many": lambda path: Image.fromarray(LABEL + np.uint8(1)).save(path),
     "with 255": lambda path: Image.fromarray(np.full_like(LABEL, 255)).save(path),
     "of 16 bits with a class too many": lambda path: Image.fromarray(

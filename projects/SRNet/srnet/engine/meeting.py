@@ -180,7 +180,8 @@ def _sign_in(store: TCPStore, args: argparse.Namespace) -> None:
     first = json.loads(store.get(_key(0)))
     for name in ("num_machines", "num_gpus"):
         if own[name] != first[name]:
-            store.delete_key(_key(rank))
+            with contextlib.suppress(DistError):  # the first machine may have ended
+                store.delete_key(_key(rank))
             raise ValueError(
                 f"--{name.replace('_', '-')} {own[name]}: the first machine ({first['host']}) was "
                 f"started with {first[name]}; it must be the same on all"

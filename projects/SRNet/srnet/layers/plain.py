@@ -28,7 +28,7 @@ def is_plain(module: nn.Module | None, *types: type[nn.Module]) -> bool:
     """
     if module is None or type(module) not in types:
         return False
-    if OWN_METHODS & module.__dict__.keys() or _has_any_global_hook():
+    if any(name in module.__dict__ for name in OWN_METHODS) or _has_any_global_hook():
         return False
     return not (
         module._forward_hooks
