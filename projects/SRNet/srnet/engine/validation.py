@@ -17,6 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from srnet.data import build_validation_loader
 from srnet.data.seeding import seeded
+from srnet.modeling.global_batch import each_process_alone
 
 from .averaging import share_buffers
 
@@ -47,6 +48,7 @@ def validation_losses(model: nn.Module, loader: Iterable[list[dict]]) -> dict[st
         torch.random.fork_rng(devices=devices),
         EventStorage(),  # what models record while they train
         _unchanged(model),
+        each_process_alone(model),  # they hold different numbers of images
     ):
         share_buffers(model)
         for module, training in _loss_modes(model):

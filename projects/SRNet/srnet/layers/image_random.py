@@ -14,16 +14,16 @@ import torch.distributed as dist
 from torch import nn
 
 
-def image_seeds(count: int) -> list[int]:
+def image_seeds(count: int, *, alone: bool = False) -> list[int]:
     """Draw a seed for each of the `count` images that this process holds.
 
     One number is taken from PyTorch's generator of the CPU. Processes whose generators have the
     same state, as a trainer of this project leaves them in each iteration, get the same seeds for
-    the same images.
+    the same images. `alone`: the images are all there are, and other processes do not count.
     """
     base = int(torch.randint(2**62, (), device="cpu"))
     rank, processes = 0, 1
-    if dist.is_available() and dist.is_initialized():
+    if not alone and dist.is_available() and dist.is_initialized():
         rank, processes = dist.get_rank(), dist.get_world_size()
     return [seed_of(base, rank + j * processes) for j in range(count)]
 

@@ -8,7 +8,7 @@ is the mean over the global batch. On one process nothing changes but the random
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -45,29 +45,54 @@ def pad_to_largest(images: torch.Tensor) -> torch.Tensor:
     return F.pad(images, (0, width - images.shape[-1], 0, height - images.shape[-2]))
 
 
-def of_global_batch(loss: torch.Tensor, count: float | torch.Tensor) -> torch.Tensor:
+def of_global_batch(
+    loss: torch.Tensor, count: float | torch.Tensor, *, alone: bool = False
+) -> torch.Tensor:
     """Turn the mean of a process into its share of the mean over all processes.
 
     Args:
         loss: a mean over `count` elements of this process.
         count: may be 0, where the loss is 0, too.
+        alone: whether this process computes for itself: the loss is returned as it is.
 
     Returns:
         A loss whose mean over the processes is the mean over all their elements.
     """
-    if comm.get_world_size() == 1:
+    if alone or comm.get_world_size() == 1:
         return loss
     count = torch.as_tensor(count, dtype=loss.dtype, device=loss.device)
     return loss * count / mean_over_processes(count).clamp(min=1 / comm.get_world_size())
 
 
-def image_generators(count: int, device: torch.device) -> Iterator[AbstractContextManager[None]]:
+def image_generators(
+    count: int, device: torch.device, *, alone: bool
+) -> Iterator[AbstractContextManager[None]]:
     """A context for each image of this process, in which PyTorch draws the image's numbers."""
-    return iter([seeded_generators(seed, device) for seed in image_seeds(count)])
+    return iter([seeded_generators(seed, device) for seed in image_seeds(count, alone=alone)])
+
+
+class GlobalBatch:
+    """Mixed into modules that look at other processes in training."""
+
+    alone = False
+    """Whether the process computes for itself, as for a validation loss: nothing is shared then."""
+
+
+@contextmanager
+def each_process_alone(model: nn.Module) -> Iterator[None]:
+    """Let the modules of a model compute without the other processes, which may be elsewhere."""
+    shared = [module for module in model.modules() if isinstance(module, GlobalBatch)]
+    for module in shared:
+        module.alone = True
+    try:
+        yield
+    finally:
+        for module in shared:
+            del module.alone
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
-class GlobalBatchRPN(RPN):
+class GlobalBatchRPN(GlobalBatch, RPN):
     """Detectron2's RPN, whose samples do not depend on the number of processes.
 
     Its losses are sums over the samples divided by a number of samples an image, so their mean over
@@ -77,7 +102,7 @@ class GlobalBatchRPN(RPN):
     @torch.jit.unused
     def label_and_sample_anchors(self, anchors: list, gt_instances: list[Instances]) -> tuple:
         """Sample anchors with the random numbers of each image; see Detectron2's."""
-        self._generators = image_generators(len(gt_instances), anchors[0].device)
+        self._generators = image_generators(len(gt_instances), anchors[0].device, alone=self.alone)
         return super().label_and_sample_anchors(anchors, gt_instances)
 
     def _subsample_labels(self, label: torch.Tensor) -> torch.Tensor:
@@ -85,7 +110,7 @@ class GlobalBatchRPN(RPN):
             return super()._subsample_labels(label)
 
 
-class GlobalBatchSampling:
+class GlobalBatchSampling(GlobalBatch):
     """Mixed into Detectron2's ROI heads: samples and mask loss of the global batch.
 
     TorchScript, which has no `super()`, compiles a model with Detectron2's own heads; the weights
@@ -99,7 +124,7 @@ class GlobalBatchSampling:
     ) -> list[Instances]:
         """Sample proposals with the random numbers of each image; see Detectron2's."""
         device = proposals[0].proposal_boxes.device
-        self._generators = image_generators(len(targets), device)
+        self._generators = image_generators(len(targets), device, alone=self.alone)
         return super().label_and_sample_proposals(proposals, targets)  # type: ignore[misc]
 
     def _sample_proposals(self, *args: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,7 +136,9 @@ class GlobalBatchSampling:
         if self.training and "loss_mask" in result:  # type: ignore[attr-defined]
             classes = torch.cat([x.gt_classes for x in instances])
             foreground = (classes >= 0) & (classes < self.num_classes)
-            result["loss_mask"] = of_global_batch(result["loss_mask"], foreground.sum())
+            result["loss_mask"] = of_global_batch(
+                result["loss_mask"], foreground.sum(), alone=self.alone
+            )
         return result
 
 
@@ -124,7 +151,9 @@ class GlobalBatchROIHeads(GlobalBatchSampling, StandardROIHeads):
         if not self.training:
             return result
         count = sum(len(x) for x in proposals)
-        return {name: of_global_batch(loss, count) for name, loss in result.items()}
+        return {
+            name: of_global_batch(loss, count, alone=self.alone) for name, loss in result.items()
+        }
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -140,7 +169,7 @@ class GlobalBatchCascadeROIHeads(GlobalBatchSampling, CascadeROIHeads):
             return result
         counts = self._counts
         return {
-            name: of_global_batch(loss, counts[name.rpartition("_")[2]])
+            name: of_global_batch(loss, counts[name.rpartition("_")[2]], alone=self.alone)
             for name, loss in result.items()
         }
 
