@@ -65,9 +65,7 @@ def test_a_command_ends_with_one_line(folder, tried, name):
     assert result.returncode == 1, result.stderr
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("srnet: error: ") and os.path.basename(path) in last
-    # Detectron2 logs the traceback of what ends a training in its loop; the line explains it.
-    in_loop = "Exception during training" in result.stderr + result.stdout
-    assert in_loop == ("cut off" in name)
-    assert in_loop or "Traceback" not in result.stderr + result.stdout
+    # Detectron2's traceback of what ends a training in its loop is in log.txt alone.
+    assert "Traceback" not in result.stderr + result.stdout
     after = {p: h for p, h in tree_of(folder).items() if not p.startswith("output")}
     assert after == before
