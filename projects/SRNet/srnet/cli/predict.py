@@ -19,7 +19,7 @@ Examples:
 import argparse
 import time
 
-from .arguments import add_config, add_device, at_least, choose_device
+from .arguments import add_config, add_device, at_least, choose_device, share
 
 FORMS = ("pictures", "labels", "coco", "panoptic", "csv")
 
@@ -112,14 +112,3 @@ def run(args: argparse.Namespace) -> None:
             f"{summary.failed} of {summary.done + summary.failed} inputs could not be read: the "
             "messages above name them"
         )
-
-
-def share(text: str) -> float:
-    """Read a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
-    return value
