@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.logger import setup_logger
 from srnet.cli.main import main
 
 # Small tensors: one thread is the fastest, and leaves the other core to another test.
@@ -24,11 +25,24 @@ ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = ["export_models", "fault_table", "semantic_trees"]
 
 
+LOGGERS = ("srnet", "detectron2", "fvcore")
+
+
 @pytest.fixture(autouse=True)
-def logs_reach_caplog(monkeypatch):
-    """Detectron2's setup_logger, called by an earlier test, would keep them from the root."""
-    for name in ("srnet", "detectron2", "fvcore"):
+def loggers_of_one_test(monkeypatch):
+    """Detectron2's setup_logger, called by a test, ends with it.
+
+    It keeps the records from the root, where caplog is, and writes to the stdout of that test,
+    which is closed in the next one; its cache would keep it from writing to the next one's.
+    """
+    before = {name: list(logging.getLogger(name).handlers) for name in LOGGERS}
+    for name in LOGGERS:
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+    yield
+    for name, handlers in before.items():
+        for handler in set(logging.getLogger(name).handlers) - set(handlers):
+            logging.getLogger(name).removeHandler(handler)
+    setup_logger.cache_clear()
 
 
 @pytest.fixture(scope="session")
