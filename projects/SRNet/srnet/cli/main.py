@@ -22,7 +22,6 @@ COMMANDS = {
     "compare": "Compare the IoU of each class in two evaluations",
     "convert": "Convert published weights, or a classifier to a backbone",
     "export": "Export to ONNX, TorchScript or torch.export, and compare with the model",
-    "publish": "Write trained weights for others, as safetensors with their hash",
     "submit": "Make an archive for a test server",
 }
 # Commands that have commands of their own.
