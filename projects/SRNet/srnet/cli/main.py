@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "Export to ONNX, TorchScript or torch.export, and compare with the model",
     "publish": "Write trained weights for others, as safetensors with their hash",
     "submit": "Make an archive for a test server",
+    "sweep": "Train the rows of a table with several seeds, and compare them",
 }
 # Commands that have commands of their own.
 GROUPS = ("data", "prepare", "benchmark", "convert", "submit")
