@@ -121,7 +121,7 @@ def _class_table(
     if not shown:
         return ""
     labels = sorted(gains, key=lambda label: -shares.get(label, 0.0))
-    blocks = []
+    tables, extremes = [], []
     if len(labels) <= MANY_CLASSES:
         header = ["class", *["pixels"] * bool(shares), reference, *shown]
         lines = []
@@ -131,15 +131,15 @@ def _class_table(
             line.append(_number(summarise(base).mean if base else None))
             line += [_gain(gains[label][name]) for name in shown]
             lines.append(line)
-        blocks.append(_markdown(header, lines))
+        tables.append(_markdown(header, lines))
     for name in shown:
         compared = {label: gain[name] for label, gain in gains.items()}
         known = [(found.difference, label) for label, found in compared.items() if found]
         known.sort(key=lambda pair: -pair[0])
         most = ", ".join(f"{label} {value:+.1f}" for value, label in known[:EXTREMES])
         least = ", ".join(f"{label} {value:+.1f}" for value, label in known[:-4:-1])
-        blocks.append(f"- {name}: most {most}; least {least}")
-    return "\n\n".join(blocks[:1]) + "\n" * 2 + "\n".join(blocks[1:])
+        extremes.append(f"- {name}: most {most}; least {least}")
+    return "\n\n".join([*tables, "\n".join(extremes)])
 
 
 def write_csv(sweep: Sweep, results: Results, rows: Sequence[Row], folder: Path) -> None:
