@@ -84,7 +84,7 @@ def read_sweep(path: Path) -> Sweep:
     """Read the file of a sweep.
 
     The file is YAML without tags. It may name files it builds on under `_BASE_`, as configs do: its
-    keys replace theirs.
+    keys replace theirs, and those of `common` are added to theirs.
 
     Raises:
         FileNotFoundError: the file, one it builds on or the config of a row is missing.
@@ -92,8 +92,9 @@ def read_sweep(path: Path) -> Sweep:
             key, the value and what is allowed.
     """
     content: dict[str, Any] = {}
-    for _, part in read_with_bases(path):
-        content |= part
+    for file, part in read_with_bases(path):
+        common = _Reader(file).overrides(part.get("common", {}), "common")
+        content |= part | {"common": content.get("common", {}) | common}
     return _Reader(path).sweep(content)
 
 

@@ -92,7 +92,7 @@ def _train(run: Run, cfg: CfgNode, opts: Sequence[str], gpus: int, say: Say) -> 
         return
     say(f"{'goes on from its last checkpoint' if begun else 'begins'}, log {run.log}")
     start = time.monotonic()
-    status = _call(_command(run, opts, gpus), run)
+    status = _call(_command(run, opts, gpus), run, say)
     if final_metrics(run.folder, cfg) is None:
         if holder := is_locked(run.folder):  # another process was faster
             raise Elsewhere(holder)
@@ -107,7 +107,7 @@ def _command(run: Run, opts: Sequence[str], gpus: int) -> list[str]:
     return [*words, "--resume", "--num-gpus", str(gpus), *run.options(opts)]
 
 
-def _call(command: Sequence[str], run: Run) -> int:
+def _call(command: Sequence[str], run: Run, say: Say) -> int:
     """Run a training to its end, with what it prints in the log; return its exit status."""
     run.folder.mkdir(parents=True, exist_ok=True)
     with run.log.open("ab") as log:
@@ -117,6 +117,8 @@ def _call(command: Sequence[str], run: Run) -> int:
         with _signals_passed_on(process) as received:
             status = process.wait()
     if received:
+        name = signal.Signals(received[0]).name
+        say(f"stopped by {name} with a checkpoint: the same command goes on")
         raise TrainingStopped(received[0])
     return status
 

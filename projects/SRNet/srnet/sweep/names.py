@@ -8,8 +8,9 @@ SWEEPS = Path(__file__).parents[1] / "model_zoo" / "sweeps"
 
 
 def sweep_names() -> list[str]:
-    """The names of the shipped sweeps, without ".yaml", sorted."""
-    return sorted(path.stem for path in SWEEPS.glob("*.yaml"))
+    """The names of the shipped sweeps, without ".yaml" and the Base files, sorted."""
+    names = (path.stem for path in SWEEPS.glob("*.yaml"))
+    return sorted(name for name in names if not name.startswith("Base-"))
 
 
 def find_sweep(name_or_path: str | os.PathLike) -> Path:
