@@ -61,7 +61,7 @@ def test_what_is_wrong_is_named_with_the_file(tmp_path, changes, message):
 def test_a_tag_runs_no_code(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("rows: !!python/object/apply:os.system ['true']\n")
-    with pytest.raises(ValueError, match="the tag .* is not allowed"):
+    with pytest.raises(ValueError, match=r"the tag .* is not allowed"):
         read_sweep(path)
 
 
