@@ -48,8 +48,10 @@ class ChannelCounts:
             covered: the shares of the map's height and width that the image has.
         """
         counts = pixels_by_position(label, features.shape[1:], self.num_classes, covered)
-        high = normalise(features) > self.threshold
-        found = counts.reshape(-1, self.num_classes).T @ high.reshape(len(high), -1).T
+        high = (normalise(features) > self.threshold).reshape(len(features), -1)
+        # Of integers NumPy makes slow products; counts are exact as float64.
+        found = counts.reshape(-1, self.num_classes).T.astype(float) @ high.T.astype(float)
+        found = found.astype(np.int64)
         self.above = found if not self.above.size else self.above + found
         self.pixels += counts.sum(axis=(0, 1))
 

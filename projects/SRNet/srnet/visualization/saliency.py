@@ -1,5 +1,6 @@
 """The most salient channel of each node of a Squeeze Reasoning module: Fig. 6."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,8 @@ import torch
 from matplotlib.figure import Figure
 
 from srnet.layers import SqueezeReasoning
+
+RED, BLUE = np.array([215, 25, 28]), np.array([30, 80, 220])
 
 
 class SalientChannels(NamedTuple):
@@ -58,20 +61,18 @@ def salient_channels(
 
 
 def overlay(image: np.ndarray, activation: np.ndarray) -> np.ndarray:
-    """Colour an image by the size of an activation; (H, W, 3) of uint8.
+    """Colour an image by an activation, red above 0 and blue below; (H, W, 3) of uint8.
 
     Args:
         image: (H, W, 3) uint8.
-        activation: (H, W); its size is scaled to 1 as its highest. All zero: the image in grey.
+        activation: (H, W); the colour is full where its size is the largest. Where it is 0 the
+            image is seen, in grey.
     """
-    from matplotlib import colormaps
-
-    size = np.abs(activation)
-    size = size / (size.max() or 1)
-    grey = image.mean(axis=2, keepdims=True)
-    colors = 255 * colormaps["turbo"](size)[..., :3]
-    mixed = 0.35 * grey + 0.65 * colors if size.any() else grey + np.zeros(3)
-    return mixed.clip(0, 255).astype(np.uint8)
+    share = activation / (np.abs(activation).max() or 1)
+    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+    colors = np.where(share[..., None] > 0, RED, BLUE)
+    alpha = np.sqrt(np.abs(share))[..., None] * 0.85
+    return ((1 - alpha) * grey + alpha * colors).clip(0, 255).astype(np.uint8)
 
 
 def draw_saliency(
@@ -79,7 +80,9 @@ def draw_saliency(
     activations: Sequence[np.ndarray],
     found: Sequence[SalientChannels],
 ) -> Figure:
-    """Draw each image with the most salient channel of each node over it, a column an image.
+    """Draw each image with the most salient channel of each node over it.
+
+    Red and blue are the two signs: the convolution after the map tells them apart.
 
     Args:
         images: (H, W, 3) uint8 each.
@@ -88,7 +91,7 @@ def draw_saliency(
     """
     nodes = len(found[0].channels)
     ratio = max(image.shape[0] / image.shape[1] for image in images)
-    per_line = 1 + nodes // 2 if len(images) * (nodes + 1) > 9 else nodes + 1
+    per_line = math.ceil(math.sqrt(2 * (nodes + 1)))
     lines = -(-(nodes + 1) // per_line)
     width = 1.9
     figure = Figure(

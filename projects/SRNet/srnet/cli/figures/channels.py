@@ -2,7 +2,8 @@ r"""Draw Fig. 1(a): which channels respond to which class, before and after Sque
 
 Counted are the pixels of each class whose activation, scaled to 0 and 1 in each channel of each
 image, exceeds 0.8. The maps are the input and the output of the SR module (--module). Writes
-channels.png, channels.csv and channels_summary.csv. Without a config the zoo's default model is taken.
+channels.png, channels.csv and channels_summary.csv. Without a config the zoo's default model is
+taken.
 
 Examples:
   srnet figures channels --input camvid/test --output out
