@@ -71,7 +71,7 @@ def overlay(image: np.ndarray, activation: np.ndarray) -> np.ndarray:
     share = activation / (np.abs(activation).max() or 1)
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
     colors = np.where(share[..., None] > 0, RED, BLUE)
-    alpha = np.sqrt(np.abs(share))[..., None] * 0.85
+    alpha = 0.85 * np.abs(share)[..., None]
     return ((1 - alpha) * grey + alpha * colors).clip(0, 255).astype(np.uint8)
 
 

@@ -43,8 +43,8 @@ def read_models(path: Path) -> list[Model]:
         columns = reader.fieldnames or []
     if not {"name", "miou"} <= set(columns) or not {"fps", "config"} & set(columns):
         raise ValueError(
-            f"--table {path} has the columns {', '.join(columns) or 'none'}: needed are name, miou, "
-            "and fps or config"
+            f"--table {path} has the columns {', '.join(columns) or 'none'}: needed are name, "
+            "miou, and fps or config"
         )
     models = []
     for number, line in enumerate(lines, start=2):

@@ -145,7 +145,7 @@ def draw_sweep(title: str, points: list[Point]) -> Figure:
         x = [value for value, _ in group]
         for value, point in group:
             own = [value] * len(point.values)
-            axes.plot(own, point.values, ".", color="tab:gray", markersize=5, zorder=2)
+            axes.plot(own, point.values, ".", color="tab:orange", markersize=6, zorder=4)
         means, spreads = zip(*((p.mean, p.spread) for _, p in group), strict=True)
         axes.errorbar(x, means, spreads, marker="o", capsize=3, label="mean and spread", zorder=3)
         paper = [p.paper for _, p in group]
@@ -153,7 +153,7 @@ def draw_sweep(title: str, points: list[Point]) -> Figure:
             axes.plot(x, paper, "s--", color="tab:green", label="paper")
         for number, point in enumerate(others):
             label = f"{point.row}: {point.mean:.2f}"
-            axes.axhline(point.mean, linestyle=":", color=f"C{number + 1}", label=label)
+            axes.axhline(point.mean, linestyle=":", color=f"C{number + 3}", label=label)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.set_xticks(x)
