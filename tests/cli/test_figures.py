@@ -51,7 +51,7 @@ def test_saliency_and_pca_of_one_image(srnet, small_camvid, tmp_path):
     assert [int(r["node"]) for r in nodes] == list(range(16))
     assert all(int(r["channel"]) // 10 == int(r["node"]) for r in nodes)  # 160 channels
     positions = rows(tmp_path / "pca.csv")
-    assert len(positions) == 2 * 12 * 15  # 96 x 72 is enlarged to 480 x 360, at stride 32
+    assert len(positions) == 2 * 3 * 3  # 96 x 72 pixels at stride 32, twice
 
 
 def test_a_detector_and_one_of_its_modules(srnet, small_camvid, detector, tmp_path):
@@ -70,9 +70,10 @@ def test_a_detector_and_one_of_its_modules(srnet, small_camvid, detector, tmp_pa
 
 
 def test_a_sweep_and_a_table_of_speeds(srnet, tmp_path):
-    (tmp_path / "table.csv").write_text("row,seed,metric,value\nK4,1,mIoU,60\nK8,1,mIoU,62\n")
-    assert srnet("figures", "sweep", tmp_path).status == 0
-    assert [r["mean"] for r in rows(tmp_path / "sweep.csv")] == ["60.0000", "62.0000"]
+    (tmp_path / "table.csv").write_text("row,seed,metric,value\nk4,1,mIoU,60\nk8,1,mIoU,62\n")
+    (tmp_path / "b.csv").write_text("row,seed,metric,value\nr2,1,mIoU,64\n")
+    assert srnet("figures", "sweep", tmp_path, tmp_path / "b.csv").status == 0
+    assert [r["mean"] for r in rows(tmp_path / "sweep.csv")] == ["60.0000", "62.0000", "64.0000"]
     (tmp_path / "models.csv").write_text("name,miou,fps\na,60,5\n")
     words = ["--table", tmp_path / "models.csv", "--size", "64x64", "--repeats", 1, "--warmup", 0]
     words += ["CamVid-SemanticSegmentation/lite0_SR", "--output", tmp_path]

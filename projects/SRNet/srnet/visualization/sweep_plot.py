@@ -10,10 +10,10 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-# "nodes_16", "K16", "reduction=4": what is varied, and the value.
+# "k16", "nodes_16", "reduction=4": what is varied, and the value.
 ROW = re.compile(r"(?P<what>.*?)[_=-]?(?P<value>\d+(\.\d+)?)")
 SEED = re.compile(r"seed_?\d+")
-MEANINGS = {"k": "nodes K", "nodes": "nodes K", "num_nodes": "nodes K", "reduction": "reduction"}
+MEANINGS = {"k": "nodes K", "nodes": "nodes K", "r": "reduction", "reduction": "reduction"}
 # What is drawn if nothing is asked for: the end of a metric's name.
 USUAL = ("mIoU", "IoU", "top1", "AP", "PQ")
 
@@ -125,9 +125,7 @@ def group_points(points: list[Point]) -> tuple[dict[str, list[tuple[float, Point
             others.append(point)
     if not groups:
         names = ", ".join(p.row for p in points) or "none"
-        raise ValueError(
-            f"no row of the sweep ends in a number, as nodes_16 or reduction_2 do: {names}"
-        )
+        raise ValueError(f"no row of the sweep ends in a number, as k16 and r2 do: {names}")
     return {name: sorted(group) for name, group in groups.items()}, others
 
 

@@ -1,10 +1,10 @@
-r"""Draw Fig. 4: results over the number of nodes (a) and over the reduction (b), from a sweep.
+r"""Draw Fig. 4: results over the number of nodes (a) and over the reduction (b), from sweeps.
 
-A row of the sweep whose name ends in a number is a point: nodes_16, reduction_2. Rows of one
-beginning are a panel; other rows are horizontal lines. Writes sweep.png and sweep.csv.
+A row of a sweep whose name ends in a number is a point: k16, r2. Rows of one beginning are a panel;
+other rows are horizontal lines. Writes sweep.png and sweep.csv.
 
 Example:
-  srnet figures sweep output/fig_4 --output out
+  srnet figures sweep output/fig_4a output/fig_4b --output out
 """
 
 import argparse
@@ -14,7 +14,8 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `srnet figures sweep`."""
     parser.add_argument(
-        "table",
+        "tables",
+        nargs="+",
         type=Path,
         metavar="TABLE",
         help="the output folder of 'srnet sweep', its table.csv, or a CSV with the columns row, "
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="folder for the picture and the numbers (default: that of TABLE)",
+        help="folder for the picture and the numbers (default: that of the first TABLE)",
     )
 
 
@@ -39,9 +40,12 @@ def run(args: argparse.Namespace) -> None:
     from srnet.data.paths import written_to
     from srnet.visualization.sweep_plot import draw_sweep, read_sweep_table, write_points
 
-    title, points = read_sweep_table(args.table, metric=args.metric, dataset=args.dataset)
+    first, points = args.tables[0], []
+    for table in args.tables:
+        title, found = read_sweep_table(table, metric=args.metric, dataset=args.dataset)
+        points += found
     figure = draw_sweep(title, points)
-    output = args.output or (args.table if args.table.is_dir() else args.table.parent)
+    output = args.output or (first if first.is_dir() else first.parent)
     output.mkdir(parents=True, exist_ok=True)
     with written_to(output / "sweep.csv"):
         write_points(output / "sweep.csv", points)
