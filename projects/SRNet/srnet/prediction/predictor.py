@@ -14,7 +14,7 @@ from torch import nn
 from srnet.checkpoint import load_for_evaluation
 from srnet.checkpoint.places import find_place
 from srnet.data import ClassificationMapper, build_mapper
-from srnet.data.read import read_rgb, to_rgb
+from srnet.data.read import read_rgb, to_rgb, upright
 from srnet.model_zoo import default_model, get_cfg
 from srnet.model_zoo.published import checkpoint_url, resolve_weights
 from srnet.modeling import build_model
@@ -188,7 +188,7 @@ def as_rgb(image: str | os.PathLike | np.ndarray | Image.Image) -> Image.Image:
     if isinstance(image, str | os.PathLike):
         return read_rgb(image)
     if isinstance(image, Image.Image):
-        return to_rgb(image, "the PIL image")
+        return to_rgb(upright(image), "the PIL image")
     if not isinstance(image, np.ndarray):
         raise TypeError(
             f"a {type(image).__name__} is no picture: give a path, an array or a PIL image"
