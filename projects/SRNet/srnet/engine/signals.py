@@ -208,21 +208,36 @@ def stop_signals_passed_on(processes: int) -> Iterator[None]:
         yield
         return
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
+    def pass_on(number: int) -> None:
         for child in multiprocessing.active_children():
             if child.pid is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child.pid, number)
 
-    before = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS}
     try:
-        yield
+        with stop_signals_given_to(pass_on):
+            yield
     except ProcessExitedException as error:
         code = error.exit_code
         code = 128 - code if code < 0 else code  # a process that had no handler yet
         if code - 128 in STOP_SIGNALS:
             raise SystemExit(code) from error
         raise
+
+
+@contextlib.contextmanager
+def stop_signals_given_to(receive: Callable[[int], None]) -> Iterator[None]:
+    """Call `receive` with the number of each stop signal; only Python's main thread can do so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        receive(number)
+
+    before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

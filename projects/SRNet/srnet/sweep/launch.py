@@ -1,21 +1,18 @@
 """Training the runs of a sweep, one after another, each in a process of its own."""
 
-import contextlib
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import FrameType
 
 from detectron2.config import CfgNode
 
 from srnet.engine import TrainingStopped
-from srnet.engine.signals import STOP_SIGNALS
+from srnet.engine.signals import stop_signals_given_to
 
-from .runs import Run, difference_to, final_metrics, has_checkpoint, is_locked
+from .runs import Run, difference_to, final_metrics, has_checkpoint, lock_holder
 
 Say = Callable[[str], None]
 
@@ -66,7 +63,7 @@ def run_all(
         except Failure as error:
             say(f"{prefix}failed: {error}")
             failed.append(run)
-    left = [run for run in elsewhere if not is_locked(run.folder)]
+    left = [run for run in elsewhere if not lock_holder(run.folder)]
     return failed + (run_all(left, configs, opts, gpus=gpus, say=say) if left else [])
 
 
@@ -76,7 +73,7 @@ def _say(say: Say, prefix: str, text: str) -> None:
 
 def _train(run: Run, cfg: CfgNode, opts: Sequence[str], gpus: int, say: Say) -> None:
     """Train a run, if it has not ended yet."""
-    if holder := is_locked(run.folder):
+    if holder := lock_holder(run.folder):
         raise Elsewhere(holder)
     begun = has_checkpoint(run.folder)
     ended = final_metrics(run.folder, cfg) is not None
@@ -94,7 +91,7 @@ def _train(run: Run, cfg: CfgNode, opts: Sequence[str], gpus: int, say: Say) -> 
     start = time.monotonic()
     status = _call(_command(run, opts, gpus), run, say)
     if final_metrics(run.folder, cfg) is None:
-        if holder := is_locked(run.folder):  # another process was faster
+        if holder := lock_holder(run.folder):  # another process was faster
             raise Elsewhere(holder)
         raise Failure(_reason(run, status))
     seconds = round(time.monotonic() - start)
@@ -114,33 +111,19 @@ def _call(command: Sequence[str], run: Run, say: Say) -> int:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
         )
-        with _signals_passed_on(process) as received:
+        received: list[int] = []
+
+        def pass_on(number: int) -> None:
+            received.append(number)
+            process.send_signal(number)
+
+        with stop_signals_given_to(pass_on):  # the training ends with a checkpoint
             status = process.wait()
     if received:
         name = signal.Signals(received[0]).name
         say(f"stopped by {name} with a checkpoint: the same command goes on")
         raise TrainingStopped(received[0])
     return status
-
-
-@contextlib.contextmanager
-def _signals_passed_on(process: subprocess.Popen) -> Iterator[list[int]]:
-    """Pass stop signals on to a training, which ends with a checkpoint; yields those received."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        process.send_signal(number)
-
-    before = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _reason(run: Run, status: int) -> str:

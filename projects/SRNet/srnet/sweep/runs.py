@@ -103,7 +103,7 @@ def has_checkpoint(folder: Path) -> bool:
     return any(folder.glob("*.pth"))
 
 
-def is_locked(folder: Path) -> str:
+def lock_holder(folder: Path) -> str:
     """Who trains in a folder now, as a sentence; "" for nobody."""
     try:
         check_unlocked(str(folder))

@@ -137,7 +137,7 @@ def _class_table(
         known = [(found.difference, label) for label, found in compared.items() if found]
         known.sort(key=lambda pair: -pair[0])
         most = ", ".join(f"{label} {value:+.1f}" for value, label in known[:EXTREMES])
-        least = ", ".join(f"{label} {value:+.1f}" for value, label in known[:-4:-1])
+        least = ", ".join(f"{label} {value:+.1f}" for value, label in known[: -EXTREMES - 1 : -1])
         extremes.append(f"- {name}: most {most}; least {least}")
     return "\n\n".join([*tables, "\n".join(extremes)])
 
@@ -152,13 +152,11 @@ def write_csv(sweep: Sweep, results: Results, rows: Sequence[Row], folder: Path)
     seeds = sorted({run.seed for run in results.ended})
     lines = [
         {"row": row.name, "dataset": dataset, "metric": metric, **numbers}
+        | {"paper": row.paper.get(metric)}
+        | {"paper_difference": _paper_difference(sweep, row, metric)}
         for (dataset, metric), values in results.metrics.items()
         for row, numbers in _numbers(rows, values, seeds)
     ]
-    for line in lines:
-        row = sweep.row(line["row"])
-        line["paper"] = row.paper.get(line["metric"])
-        line["paper_difference"] = _paper_difference(sweep, row, line["metric"])
     _write(folder / TABLE, lines)
     lines = [
         {"row": row.name, "dataset": dataset, "metric": metric, "class": label}
