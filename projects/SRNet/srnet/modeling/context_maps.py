@@ -4,6 +4,7 @@ The parts of the model in front of the module are called one after another. So t
 module is there too where inference folds it into the next convolution and never forms it.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +33,12 @@ class ContextMaps(NamedTuple):
     before: torch.Tensor
     after: torch.Tensor
     covered: tuple[float, float]
+
+
+def covered_size(size: Sequence[int], covered: tuple[float, float]) -> tuple[int, int]:
+    """Rows and columns of a (h, w) map that the image covers, at least one each."""
+    height, width = (max(1, round(n * share)) for n, share in zip(size, covered, strict=True))
+    return height, width
 
 
 def reasoning_modules(model: nn.Module) -> dict[str, SqueezeReasoning]:

@@ -1,19 +1,17 @@
 """The figures that look into a trained model: Figs. 1(a), 6 and 8, each with its numbers as CSV."""
 
-import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata
-from matplotlib.figure import Figure
 
 from srnet.data.datasets.semantic_folders import pair_with_labels
-from srnet.data.paths import check_inside_image_root, written_to
+from srnet.data.paths import check_inside_image_root
 from srnet.data.read import check_label_size, read_label, read_rgb
 from srnet.modeling.context_maps import ContextMaps, choose_module, context_maps
 from srnet.modeling.semantic import resize_map
@@ -24,19 +22,19 @@ from srnet.visualization.channels import (
     pixels_by_position,
 )
 from srnet.visualization.components import (
+    TITLES,
     Components,
     Consistency,
     draw_components,
     principal_components,
 )
+from srnet.visualization.numbers import save_figure, write_rows
 from srnet.visualization.saliency import SalientChannels, draw_saliency, salient_channels
 from srnet.visualization.scene import metadata_with_colors
 
 from .inputs import list_inputs
 from .predictor import Predictor
-from .visualize import choose_records
-
-TITLES = ("input of SR", "output of SR")
+from .visualize import choose_records, spread_evenly
 
 
 class Sample(NamedTuple):
@@ -130,14 +128,13 @@ def _records(
         records: list[dict] = [{"file_name": path} for path in paths]
         if os.path.isdir(folder):
             records = [_with_label(path, folder) for path in paths]
-        chosen = np.linspace(0, len(records) - 1, min(num or len(records), len(records)))
-        return [records[int(i)] for i in chosen.round()], None
+        return spread_evenly(records, num), None
     if labels:
         raise ValueError(f"--labels {labels} belongs to --input; a dataset has its own")
     dataset = dataset or (cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else "")
     if dataset not in DatasetCatalog:
         raise ValueError(f"no dataset {dataset!r} is registered: give --dataset or --input")
-    records = choose_records(dataset, num or 2**31, ())
+    records = choose_records(dataset, num, ())
     check_inside_image_root(records, dataset, allow_outside=cfg.DATASETS.ALLOW_OUTSIDE_ROOT)
     return records, metadata_with_colors(dataset)
 
@@ -180,7 +177,7 @@ def figure_channels(source: Source, output: Path, *, classes: Sequence[str] = ()
     if not pixels.any():
         raise ValueError("no pixel of these images has a class: nothing can be counted")
     figure = draw_channels(counts, names, choose_classes(names, pixels, classes))
-    rows, summary = [], []
+    rows, summary, lines = [], [], []
     for title, found in counts.items():
         numbers = found.summary()
         for index in np.flatnonzero(pixels):
@@ -189,18 +186,16 @@ def figure_channels(source: Source, output: Path, *, classes: Sequence[str] = ()
                 rows.append([title, names[index], channel, above, pixels[index], f"{share:.6f}"])
             measured = numbers.concentration[index], numbers.overlap[index]
             summary.append([title, names[index], pixels[index], *(f"{n:.4f}" for n in measured)])
-    fields = ["map", "class", "channel", "pixels_above_0.8", "pixels", "share"]
-    _save(output, "channels", figure, fields, rows)
-    fields = ["map", "class", "pixels", "share_in_top_tenth_of_channels", "overlap_of_top_tenths"]
-    _write(output / "channels_summary.csv", fields, summary)
-    lines = []
-    for title, found in counts.items():
-        concentration, overlap = (float(np.nanmean(n[pixels > 0])) for n in found.summary())
+        concentration, overlap = (float(np.nanmean(n[pixels > 0])) for n in numbers)
         lines.append(
             f"{title}: the top tenth of the channels has {concentration:.1%} of a class's counted "
             f"pixels (10 % if all channels were alike) and shares {overlap:.1%} of its channels "
             "with the top tenth of another class (10 % by chance), means over the classes"
         )
+    fields = ["map", "class", "channel", "pixels_above_0.8", "pixels", "share"]
+    save_figure(output, "channels", figure, fields, rows)
+    fields = ["map", "class", "pixels", "share_in_top_tenth_of_channels", "overlap_of_top_tenths"]
+    write_rows(output / "channels_summary.csv", fields, summary)
     return lines
 
 
@@ -233,7 +228,7 @@ def figure_saliency(source: Source, output: Path) -> list[str]:
             rows.append([sample.name, node, channels.channels[node], *cells, label, ratio])
     fields = ["image", "node", "channel", "rms", "scale", "lowest", "highest"]
     fields += ["class_with_highest_rms", "its_rms_to_that_of_the_image"]
-    _save(output, "saliency", draw_saliency(images, drawn, found), fields, rows)
+    save_figure(output, "saliency", draw_saliency(images, drawn, found), fields, rows)
     off = [int((channels.saliences == 0).sum()) for channels in found]
     return [f"of {len(found[0].channels)} nodes are off in each image: {', '.join(map(str, off))}"]
 
@@ -293,7 +288,7 @@ def figure_components(source: Source, output: Path) -> list[str]:
             counts = pixels_by_position(sample.label, size, len(source.classes), covered)
             for own, features in zip(consistency, (before, after), strict=True):
                 own.add(features.float().cpu().numpy(), counts)
-    _save(
+    save_figure(
         output,
         "pca",
         draw_components(images, found),
@@ -301,7 +296,7 @@ def figure_components(source: Source, output: Path) -> list[str]:
         rows,
     )
     fields = ["image", "variance_1", "variance_2", "variance_3", "change_of_the_map"]
-    _write(output / "pca_summary.csv", fields, summary)
+    write_rows(output / "pca_summary.csv", fields, summary)
     three = np.mean([components.shares.sum() for components in found])
     lines = [f"the three components have {three:.1%} of the variance, mean over the images"]
     if source.has_truth:
@@ -318,20 +313,3 @@ def _at_image_size(maps: np.ndarray, sample: Sample) -> np.ndarray:
     height, width = sample.image.shape[:2]
     size = [round(n / share) for n, share in zip((height, width), sample.maps.covered, strict=True)]
     return resize_map(torch.from_numpy(maps)[None], size)[0, :, :height, :width].numpy()
-
-
-def _save(
-    output: Path, name: str, figure: Figure, fields: Sequence[str], rows: Iterable[Sequence[Any]]
-) -> None:
-    """Write a figure as a PNG, and its numbers as CSV."""
-    _write(output / f"{name}.csv", fields, rows)
-    with written_to(output / f"{name}.png"):
-        figure.savefig(output / f"{name}.png")
-
-
-def _write(path: Path, fields: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_to(path), path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(fields)
-        writer.writerows(rows)

@@ -142,8 +142,8 @@ def titles_of(configs: Sequence[str], weights: Sequence[str]) -> list[str]:
     raise ValueError(f"two models are the same: {', '.join(weights)}")
 
 
-def choose_records(dataset: str, num: int, images: Sequence[str]) -> list[dict]:
-    """The images to draw, as dataset records.
+def choose_records(dataset: str, num: int | None, images: Sequence[str]) -> list[dict]:
+    """The images to draw, as dataset records: those given, or `num` of the dataset (None for all).
 
     Raises:
         FileNotFoundError: a given image, or the dataset, is missing.
@@ -155,5 +155,10 @@ def choose_records(dataset: str, num: int, images: Sequence[str]) -> list[dict]:
     if images:
         return [{"file_name": path} for path in images]
     records: Any = load_dataset(dataset, labelled=False)
-    chosen = np.linspace(0, len(records) - 1, min(num, len(records)))
-    return [records[int(i)] for i in chosen.round()]
+    return spread_evenly(records, num)
+
+
+def spread_evenly(records: Sequence[dict], num: int | None) -> list[dict]:
+    """Choose `num` of the records, the first and the last among them; all for None or too many."""
+    count = len(records) if num is None else min(num, len(records))
+    return [records[int(i)] for i in np.linspace(0, len(records) - 1, count).round()]

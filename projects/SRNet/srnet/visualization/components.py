@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from srnet.modeling.context_maps import covered_size
+
+TITLES = ("input of SR", "output of SR")
 CLIPPED = 1.0  # percent of the positions at each end that are beyond the colours
 
 
@@ -46,7 +49,7 @@ def principal_components(
     """
     if len(before) < 3:
         raise ValueError(f"three components need 3 or more channels; the map has {len(before)}")
-    height, width = (max(1, round(n * s)) for n, s in zip(before.shape[1:], covered, strict=True))
+    height, width = covered_size(before.shape[1:], covered)
     both = torch.stack([before, after])[..., :height, :width].double().cpu()
     positions = both.permute(0, 2, 3, 1).reshape(-1, len(before))
     mean = positions.mean(dim=0)
@@ -117,7 +120,7 @@ def draw_components(images: Sequence[np.ndarray], found: Sequence[Components]) -
     grid = figure.subplots(len(images), 3, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for axes, title in zip(grid[0], ("image", "input of SR", "output of SR"), strict=True):
+    for axes, title in zip(grid[0], ("image", *TITLES), strict=True):
         axes.set_title(title, fontsize=10)
     for line, image, components in zip(grid, images, found, strict=True):
         extent = (0, image.shape[1], image.shape[0], 0)

@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from srnet.layers import SqueezeReasoning
+from srnet.modeling.context_maps import covered_size
 
 RED, BLUE = np.array([215, 25, 28]), np.array([30, 80, 220])
 
@@ -47,7 +48,7 @@ def salient_channels(
     """
     scales = module.scales(before[None])[0]
     reasoned = module.conv_b(before[None])[0] * scales[:, None, None]
-    height, width = (max(1, round(n * s)) for n, s in zip(before.shape[1:], covered, strict=True))
+    height, width = covered_size(before.shape[1:], covered)
     strength = reasoned[:, :height, :width].float().square().mean(dim=(1, 2)).sqrt()
     size = len(scales) // module.num_nodes
     best = strength.view(module.num_nodes, size).argmax(dim=1)

@@ -164,14 +164,13 @@ def draw_sweep(title: str, points: list[Point]) -> Figure:
     return figure
 
 
-def write_points(path: Path, points: list[Point]) -> None:
-    """Write the numbers that :func:`draw_sweep` draws."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["row", "varied", "value", "n", "mean", "spread", "lowest", "highest"])
-        for point in points:
-            match = ROW.fullmatch(point.row)
-            varied = [match["what"], match["value"]] if match else ["", ""]
-            numbers = (point.mean, point.spread, min(point.values), max(point.values))
-            cells = [f"{number:.4f}" for number in numbers]
-            writer.writerow([point.row, *varied, len(point.values), *cells])
+def points_table(points: list[Point]) -> tuple[list[str], list[list]]:
+    """The numbers that :func:`draw_sweep` draws: the fields and the rows of a CSV."""
+    rows = []
+    for point in points:
+        match = ROW.fullmatch(point.row)
+        varied = [match["what"], match["value"]] if match else ["", ""]
+        numbers = (point.mean, point.spread, min(point.values), max(point.values))
+        cells = [f"{number:.4f}" for number in numbers]
+        rows.append([point.row, *varied, len(point.values), *cells])
+    return ["row", "varied", "value", "n", "mean", "spread", "lowest", "highest"], rows

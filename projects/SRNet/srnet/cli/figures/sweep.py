@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw, and print where the files are."""
-    from srnet.data.paths import written_to
-    from srnet.visualization.sweep_plot import draw_sweep, read_sweep_table, write_points
+    from srnet.visualization.numbers import save_figure
+    from srnet.visualization.sweep_plot import draw_sweep, points_table, read_sweep_table
 
     first, points = args.tables[0], []
     for table in args.tables:
@@ -46,9 +46,5 @@ def run(args: argparse.Namespace) -> None:
         points += found
     figure = draw_sweep(title, points)
     output = args.output or (first if first.is_dir() else first.parent)
-    output.mkdir(parents=True, exist_ok=True)
-    with written_to(output / "sweep.csv"):
-        write_points(output / "sweep.csv", points)
-    with written_to(output / "sweep.png"):
-        figure.savefig(output / "sweep.png")
+    save_figure(output, "sweep", figure, *points_table(points))
     print(f"{len(points)} rows, {title}: {output / 'sweep.png'} and {output / 'sweep.csv'}")
