@@ -165,6 +165,26 @@ def add_size(
     )
 
 
+def add_repeats(
+    parser: argparse.ArgumentParser, *, warmup: int, repeats: int, before: str = "runs before"
+) -> None:
+    """Add --warmup and --repeats with their defaults; `before` is what the first one says."""
+    parser.add_argument(
+        "--warmup",
+        type=at_least(0),
+        default=warmup,
+        metavar="N",
+        help=f"{before} (default: {warmup})",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=at_least(1),
+        default=repeats,
+        metavar="N",
+        help=f"timed runs (default: {repeats})",
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add --device and --threads."""
     parser.add_argument(

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srnet.cli.arguments import add_device, add_size, at_least, choose_device
+from srnet.cli.arguments import add_device, add_repeats, add_size, choose_device
 
 if TYPE_CHECKING:
     from srnet.visualization.speed_plot import Model
@@ -34,12 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the dataset of the mIoU (default: the first in DATASETS.TEST of the model's config)",
     )
     add_size(parser, default="1024x2048", help="size of the image")
-    parser.add_argument(
-        "--warmup", type=at_least(0), default=3, metavar="N", help="runs before (default: 3)"
-    )
-    parser.add_argument(
-        "--repeats", type=at_least(1), default=20, metavar="N", help="timed runs (default: 20)"
-    )
+    add_repeats(parser, warmup=3, repeats=20)
     parser.add_argument(
         "--output",
         type=Path,
@@ -60,8 +55,8 @@ def run(args: argparse.Namespace) -> None:
 
     from srnet import get_cfg
     from srnet.analysis.latency import describe, time_models
-    from srnet.data.paths import written_to
-    from srnet.visualization.speed_plot import draw_speed, read_models, write_models
+    from srnet.visualization.numbers import save_figure
+    from srnet.visualization.speed_plot import draw_speed, models_table, read_models
 
     models = [find_model(name, args.dataset) for name in args.models]
     models += read_models(args.table) if args.table else []
@@ -79,11 +74,8 @@ def run(args: argparse.Namespace) -> None:
     for number, seconds in times.items():
         models[int(number)].fps = 1 / median(seconds)
     conditions = describe(**how).strip() if cfgs else ""
-    args.output.mkdir(parents=True, exist_ok=True)
-    with written_to(args.output / "speed.csv"):
-        write_models(args.output / "speed.csv", models, measured)
-    with written_to(args.output / "speed.png"):
-        draw_speed(models, measured, conditions).savefig(args.output / "speed.png")
+    figure = draw_speed(models, measured, conditions)
+    save_figure(args.output, "speed", figure, *models_table(models, measured))
     for model in models:
         print(f"{model.name}: {model.miou:.2f} % mIoU, {model.fps:.2f} images/s")
     print("\n".join([*[conditions] * bool(conditions), f"{args.output / 'speed.png'} and .csv"]))
