@@ -167,6 +167,14 @@ def _sign_in(store: TCPStore, args: argparse.Namespace) -> None:
     rank, here = args.machine_rank, socket.gethostname()
     own = {"host": here, "pid": os.getpid()}
     own |= {"num_machines": args.num_machines, "num_gpus": args.num_gpus}
+    if rank > 0:  # before it is there: the first must never count a machine that is then refused
+        first = json.loads(store.get(_key(0)))
+        for name in ("num_machines", "num_gpus"):
+            if own[name] != first[name]:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} {own[name]}: the first machine ({first['host']}) "
+                    f"was started with {first[name]}; it must be the same on all"
+                )
     text = json.dumps(own)
     found = store.compare_set(_key(rank), "", text).decode()
     if found != text:
@@ -177,15 +185,6 @@ def _sign_in(store: TCPStore, args: argparse.Namespace) -> None:
                 "joined as this machine already"
             )
         store.set(_key(rank), text)  # it was started again
-    first = json.loads(store.get(_key(0)))
-    for name in ("num_machines", "num_gpus"):
-        if own[name] != first[name]:
-            with contextlib.suppress(DistError):  # the first machine may have ended
-                store.delete_key(_key(rank))
-            raise ValueError(
-                f"--{name.replace('_', '-')} {own[name]}: the first machine ({first['host']}) was "
-                f"started with {first[name]}; it must be the same on all"
-            )
 
 
 def _wait(
