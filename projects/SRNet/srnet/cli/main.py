@@ -23,6 +23,7 @@ COMMANDS = {
     "convert": "Convert published weights, or a classifier to a backbone",
     "export": "Export to ONNX, TorchScript or torch.export, and compare with the model",
     "submit": "Make an archive for a test server",
+    "sweep": "Train the rows of a table with several seeds, and compare them",
 }
 # Commands that have commands of their own.
 GROUPS = ("data", "prepare", "benchmark", "convert", "submit")
