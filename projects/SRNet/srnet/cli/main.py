@@ -16,6 +16,7 @@ COMMANDS = {
     "prepare": "Prepare a dataset: from its official release to this project's layout",
     "analyze": "Count parameters, multiply-adds and activations",
     "benchmark": "Measure latency, modules, sliding windows or data loading",
+    "figures": "Draw the figures of the paper, with their numbers",
     "visualize": "Draw predictions of one or more models beside images and their truth",
     "plot": "Draw the curves of trainings in one figure",
     "metrics": "Print the last evaluation of a training as a table",
@@ -26,7 +27,7 @@ COMMANDS = {
     "sweep": "Train the rows of a table with several seeds, and compare them",
 }
 # Commands that have commands of their own.
-GROUPS = ("data", "prepare", "benchmark", "convert", "submit")
+GROUPS = ("data", "prepare", "benchmark", "figures", "convert", "submit")
 ABOUT = """Squeeze Reasoning (SRNet): train, evaluate and measure its models.
 
 Example:
