@@ -9,6 +9,7 @@ from detectron2.data import transforms as T
 
 from srnet.ranges import check_keys
 
+from ..resized_crop import ResizedCrop
 from ..transforms import PadToSize
 from .base import ImageMapper, read_checked
 
@@ -24,23 +25,21 @@ def build_semantic_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmenta
         if not cfg.INPUT.MIN_SIZE_TEST:
             return []
         return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
-    augmentations = [
-        T.ResizeShortestEdge(
-            cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
-        )
-    ]
+    resize = T.ResizeShortestEdge(
+        cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
+    )
+    augmentations: list[T.Augmentation] = [resize]
     crop, ignore_value = cfg.INPUT.CROP, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
     if crop.ENABLED:
         if crop.SINGLE_CATEGORY_MAX_AREA < 1:
-            augmentations.append(
-                T.RandomCrop_CategoryAreaConstraint(
-                    crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, ignore_value
-                )
+            draw = T.RandomCrop_CategoryAreaConstraint(
+                crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, ignore_value
             )
         else:
             # Not FixedSizeCrop: it draws one number for both axes, so its crops lie on the image's
             # diagonal.
-            augmentations.append(T.RandomCrop(crop.TYPE, crop.SIZE))
+            draw = T.RandomCrop(crop.TYPE, crop.SIZE)
+        augmentations = [ResizedCrop(resize, draw)]
         if crop.PAD and crop.TYPE == "absolute":
             augmentations.append(PadToSize(crop.SIZE, cfg.MODEL.PIXEL_MEAN, ignore_value))
     check_keys(cfg, "INPUT.RANDOM_FLIP")
