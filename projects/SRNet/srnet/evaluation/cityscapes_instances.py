@@ -17,7 +17,8 @@ class CityscapesInstances(CityscapesInstanceEvaluator):
 
     `evaluateImgLists` of cityscapesscripts (2.3.0), which Detectron2 (0.6) calls, writes
     `matches.json` into the working directory whatever its arguments are. So :meth:`evaluate` calls
-    the functions that it consists of.
+    the functions that it consists of. The longest, the matching, looks at one image at a time:
+    each process matches a part of the images.
 
     Args:
         dataset_name: a registered dataset with the metadata `thing_classes` and `gt_dir`.
@@ -41,24 +42,30 @@ class CityscapesInstances(CityscapesInstanceEvaluator):
 
     def evaluate(self) -> OrderedDict | None:
         """Return {"segm": {"AP", "AP50"}} in percent on the main process, None on the others."""
-        comm.synchronize()
-        if comm.get_rank() > 0:
-            return None
+        comm.synchronize()  # all predictions are written
         import cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling as official
 
         arguments = copy.copy(official.args)
         arguments.predictionPath, arguments.predictionWalk = os.path.abspath(self._temp_dir), None
-        arguments.gtInstancesFile = os.path.join(self._temp_dir, "gtInstances.json")
+        arguments.gtInstancesFile = os.path.join(
+            self._temp_dir, f"gtInstances{comm.get_rank()}.json"
+        )
         arguments.JSONOutput = arguments.colorized = False
         arguments.quiet = True
         try:
             targets = self._targets
             if self._allow_missing:
                 targets = [path for path in targets if os.path.isfile(self._prediction(path))]
-            predictions = [official.getPrediction(path, arguments) for path in targets]
+            share = targets[comm.get_rank() :: comm.get_world_size()]
+            predictions = [official.getPrediction(path, arguments) for path in share]
             official.setInstanceLabels(arguments)
-            truth = official.getGtInstances(targets, arguments)
-            matches = official.matchGtWithPreds(predictions, targets, truth, arguments)
+            truth = official.getGtInstances(share, arguments)
+            parts = comm.gather(official.matchGtWithPreds(predictions, share, truth, arguments))
+            if not comm.is_main_process():
+                return None
+            found = {path: match for part in parts for path, match in part.items()}
+            # In the order of one process, on which sums and equal scores depend.
+            matches = {path: found[path] for path in map(os.path.abspath, targets)}
             averages = official.computeAverages(
                 official.evaluateMatches(matches, arguments), arguments
             )

@@ -87,6 +87,10 @@ _PANOPTIC = _keys("it is for the meta-architecture PanopticFPN", "MODEL.PANOPTIC
 _SEMANTIC_HEAD = _keys(
     "a semantic head is part of SRSemanticSegmentor and PanopticFPN", "MODEL.SEM_SEG_HEAD"
 )
+_SEMANTIC_RESULT = _keys(
+    "SRSemanticSegmentor, SemanticSegmentor and PanopticFPN predict a class for each pixel",
+    "TEST.SEM_SEG_PREDICTIONS",
+)
 _SEMANTIC_TEST = _keys("it is for the meta-architecture SRSemanticSegmentor", "TEST.SEM_SEG")
 _CLASSIFIER = _keys(
     "it is for the meta-architecture ImageClassifier",
@@ -172,6 +176,7 @@ IGNORED: dict[str, dict[str, dict[str, str]]] = {
             **_RETINANET,
             **_PANOPTIC,
             **_SEMANTIC_TEST,
+            **_SEMANTIC_RESULT,
             **_CLASSIFIER,
             **_SEMANTIC_CROP,
             **_DETECTRON2_AUG,
@@ -189,6 +194,7 @@ IGNORED: dict[str, dict[str, dict[str, str]]] = {
             **_PANOPTIC,
             **_SEMANTIC_HEAD,
             **_SEMANTIC_TEST,
+            **_SEMANTIC_RESULT,
             **_keys("there is no test-time augmentation for it", "TEST.AUG"),
             **_keys(
                 "crops and sizes are those of INPUT.CLASSIFICATION",
