@@ -3,7 +3,9 @@
 import copy
 import glob
 import os
+import tempfile
 from collections import OrderedDict
+from pathlib import Path
 
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import CityscapesInstanceEvaluator
@@ -18,6 +20,9 @@ class CityscapesInstances(CityscapesInstanceEvaluator):
     `evaluateImgLists` of cityscapesscripts (2.3.0), which Detectron2 (0.6) calls, writes
     `matches.json` into the working directory whatever its arguments are. So :meth:`evaluate` calls
     the functions that it consists of.
+
+    Detectron2's works on one machine only. Here each machine writes its predictions into a
+    temporary folder of its own, and the first process receives the files of the others.
 
     Args:
         dataset_name: a registered dataset with the metadata `thing_classes` and `gt_dir`.
@@ -39,9 +44,29 @@ class CityscapesInstances(CityscapesInstanceEvaluator):
                 "them: unzip gtFine_trainvaltest.zip again"
             )
 
+    def reset(self) -> None:
+        """Make the folder of this machine."""
+        machine = comm.get_rank() // comm.get_local_size()
+        self._working_dir = tempfile.TemporaryDirectory(prefix="cityscapes_eval_")
+        folders = comm.all_gather((machine, self._working_dir.name))
+        self._temp_dir = next(folder for owner, folder in folders if owner == machine)
+        if self._temp_dir != self._working_dir.name:
+            self._working_dir.cleanup()
+
+    def _gather_files(self) -> None:
+        """Bring the predictions of all machines into the folder of the first one."""
+        comm.synchronize()  # all files are written
+        files: dict[str, bytes] = {}
+        if comm.get_local_rank() == 0 and comm.get_rank() > 0:
+            files = {path.name: path.read_bytes() for path in Path(self._temp_dir).iterdir()}
+            self._working_dir.cleanup()
+        for received in comm.gather(files):
+            for name, content in received.items():
+                Path(self._temp_dir, name).write_bytes(content)
+
     def evaluate(self) -> OrderedDict | None:
         """Return {"segm": {"AP", "AP50"}} in percent on the main process, None on the others."""
-        comm.synchronize()
+        self._gather_files()
         if comm.get_rank() > 0:
             return None
         import cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling as official
