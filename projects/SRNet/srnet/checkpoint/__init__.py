@@ -3,5 +3,6 @@
 from .checkpointer import Checkpointer
 from .evaluation import load_for_evaluation
 from .file_kinds import CheckpointError
+from .resume import find_checkpoints
 
-__all__ = ["CheckpointError", "Checkpointer", "load_for_evaluation"]
+__all__ = ["CheckpointError", "Checkpointer", "find_checkpoints", "load_for_evaluation"]

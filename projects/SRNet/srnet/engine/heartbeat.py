@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -204,3 +205,24 @@ class Watch(contextlib.AbstractContextManager):
                 pid = json.loads(self.meeting.store.get(_who(rank)))["pid"]
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+class OwnWatch(Watch):
+    """For a process without a launcher of this project: it ends itself when a rank is silent.
+
+    Most often the error of a collective operation is faster and says the same. NCCL has none, and
+    one that hangs elsewhere would wait for ever.
+
+    Args:
+        meeting: the store.
+        world_size: number of processes on all machines.
+        rank: of this process.
+    """
+
+    def __init__(self, meeting: Meeting, world_size: int, rank: int):
+        super().__init__(meeting, world_size, range(rank, rank + 1))
+
+    def _kill(self, ranks: list[int]) -> None:
+        if self.local.start in ranks and not self._end.wait(2 * ROLL_CALL_SECONDS):
+            print(f"error: {self.reason}", file=sys.stderr, flush=True)
+            os._exit(1)

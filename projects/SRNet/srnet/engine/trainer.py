@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
@@ -68,8 +69,8 @@ class Trainer(DefaultTrainer):
     """Train a model as its config says.
 
     The constructor is DefaultTrainer's but for two things that cannot be passed to it (0.6): the
-    checkpointer, and DDP of a model on the CPU, which refuses the device ids that
-    `create_ddp_model` hands it.
+    checkpointer, and the device ids of DDP. A model on the CPU refuses those that
+    `create_ddp_model` chooses, the ranks on the machine.
 
     A training can be resumed in three ways:
 
@@ -107,8 +108,9 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         names = parameter_names(model, optimizer)
         loader = self.build_train_loader(with_seed(cfg, seed))
-        on_cpu = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
-        model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
+        # Under srun the number of a GPU is not that of the process.
+        gpus = None if cfg.MODEL.DEVICE == "cpu" else [torch.cuda.current_device()]
+        model = create_ddp_model(model, broadcast_buffers=False, device_ids=gpus)
         amp, parts = cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.ACCUMULATE
         # Detectron2's AMPTrainer needs a GPU.
         if parts > 1 or (amp and cfg.MODEL.DEVICE == "cpu"):

@@ -3,7 +3,9 @@
 import copy
 import glob
 import os
+import tempfile
 from collections import OrderedDict
+from pathlib import Path
 
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import CityscapesInstanceEvaluator
@@ -19,6 +21,9 @@ class CityscapesInstances(CityscapesInstanceEvaluator):
     `matches.json` into the working directory whatever its arguments are. So :meth:`evaluate` calls
     the functions that it consists of. The longest, the matching, looks at one image at a time:
     each process matches a part of the images.
+
+    Detectron2's works on one machine only. Here each machine writes its predictions into a
+    temporary folder of its own, and receives the files of the others.
 
     Args:
         dataset_name: a registered dataset with the metadata `thing_classes` and `gt_dir`.
@@ -40,9 +45,33 @@ class CityscapesInstances(CityscapesInstanceEvaluator):
                 "them: unzip gtFine_trainvaltest.zip again"
             )
 
+    def reset(self) -> None:
+        """Make the folder of this machine."""
+        machine = comm.get_rank() // comm.get_local_size()
+        self._working_dir = tempfile.TemporaryDirectory(prefix="cityscapes_eval_")
+        folders = comm.all_gather((machine, self._working_dir.name))
+        self._temp_dir = next(folder for owner, folder in folders if owner == machine)
+        if self._temp_dir != self._working_dir.name:
+            self._working_dir.cleanup()
+
+    def _share_files(self) -> None:
+        """Bring the predictions of all machines into the folder of each."""
+        comm.synchronize()  # all files are written
+        if comm.get_local_size() == comm.get_world_size():
+            return
+        files: dict[str, bytes] = {}
+        writes = comm.get_local_rank() == 0
+        if writes:
+            files = {path.name: path.read_bytes() for path in Path(self._temp_dir).iterdir()}
+        received = comm.all_gather(files)
+        if writes:
+            for name, content in (item for part in received for item in part.items()):
+                Path(self._temp_dir, name).write_bytes(content)
+        comm.synchronize()
+
     def evaluate(self) -> OrderedDict | None:
         """Return {"segm": {"AP", "AP50"}} in percent on the main process, None on the others."""
-        comm.synchronize()  # all predictions are written
+        self._share_files()
         import cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling as official
 
         arguments = copy.copy(official.args)
