@@ -30,6 +30,8 @@ def work(args) -> None:
     from detectron2.utils import comm
 
     rank = comm.get_rank()
+    if args.results:
+        return results(args)
     for step in range(10**9):
         dist.all_reduce(torch.tensor([step]))
         if step == 10:
@@ -43,6 +45,39 @@ def work(args) -> None:
         time.sleep(0.02)
 
 
+class Slow:
+    """An evaluator whose results take longer than the timeout, or never come."""
+
+    def __init__(self, args):
+        self.args = args
+
+    def reset(self):
+        pass
+
+    def evaluate(self):
+        from detectron2.utils import comm
+
+        comm.synchronize()
+        if comm.is_main_process():
+            end = time.monotonic() + 2 * SECONDS
+            while self.args.results == "slow" and time.monotonic() < end:
+                sum(range(1000))
+            time.sleep(600 if self.args.results == "never" else 0)
+
+
+def results(args):
+    """Evaluate twice."""
+    from detectron2.utils import comm
+    from srnet.engine.first_process import Awaited
+
+    for _ in range(2):
+        evaluator = Awaited(Slow(args))
+        evaluator.reset()
+        evaluator.evaluate()
+    comm.synchronize()
+    (Path(args.folder) / f"{comm.get_rank()}.done").touch()
+
+
 @pytest.fixture
 def start(tmp_path):
     """Start a launcher: start(num_gpus=2, ...)."""
@@ -50,7 +85,7 @@ def start(tmp_path):
 
     def begin(**options):
         defaults = {"num_machines": 1, "machine_rank": 0, "dist_url": "auto", "hangs": -1}
-        defaults |= {"timeout": SECONDS / 60, "fails": -1, "folder": str(tmp_path)}
+        defaults |= {"timeout": SECONDS / 60, "fails": -1, "results": "", "folder": str(tmp_path)}
         process = subprocess.Popen(
             [sys.executable, __file__, json.dumps(defaults | options)],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -203,6 +238,45 @@ def test_machines_with_other_numbers(start, option):
     other = start(**{**common, "machine_rank": 1, option: 3})
     said = line(other, 60)
     assert f"--{option.replace('_', '-')} 3: the first machine" in said
+
+
+def test_results_that_take_longer_than_the_timeout(start, tmp_path):
+    launcher = start(num_gpus=2, results="slow")
+    _, err = launcher.communicate(timeout=120 + 4 * SECONDS)
+    assert launcher.returncode == 0, err[-3000:]
+    assert sorted(path.name for path in tmp_path.glob("*.done")) == ["0.done", "1.done"]
+
+
+def test_results_that_never_come(start):
+    said = line(start(num_gpus=2, results="never"), 120 + SECONDS)
+    assert "rank 0 (process " in said and "did not answer within 0.2 minutes" in said
+
+
+SIGNALLED = """
+import os, signal, sys
+from srnet.engine import stop_signals_passed_on
+with stop_signals_passed_on(2):
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    raise AssertionError("not reached")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_before_there_are_processes(number):
+    command = [sys.executable, "-c", SIGNALLED, number.name]
+    assert subprocess.run(command).returncode == 128 + number
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("whom", ["launcher", "rank"])
+def test_a_signal_outside_of_a_training(start, tmp_path, number, whom):
+    """There is nothing to save: all end at once, with the status of the signal."""
+    launcher = start(num_gpus=2)
+    found = pids(tmp_path, 2)
+    os.kill(launcher.pid if whom == "launcher" else found[1], number)
+    _, err = launcher.communicate(timeout=40)
+    assert launcher.returncode == 128 + number, err[-3000:]
+    assert ended(found)
 
 
 def test_a_launcher_that_is_killed_takes_its_processes_with_it(start, tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -103,7 +104,11 @@ def run_one_of_many(
     limit_gloo_group(timeout)
     heartbeat = Heartbeat(join(host, port, timeout), comm.get_rank(), comm.get_world_size())
     with heartbeat.beating():
-        return run_process(main, args)
+        try:
+            return run_process(main, args)
+        except KeyboardInterrupt:
+            # PyTorch would take it for the end of the parent, and end this process with 0.
+            raise SystemExit(128 + signal.SIGINT) from None
 
 
 def check_processes(args: argparse.Namespace) -> None:

@@ -195,21 +195,29 @@ def keep_working(init: Callable[[int], None] | None, worker: int) -> None:
 def stop_signals_passed_on(processes: int) -> Iterator[None]:
     """For the parent of Detectron2's `launch`: pass stop signals on to the processes it started.
 
-    The parent waits for them, and ends with the exit status of a training that was stopped.
+    The parent waits for them, and ends with the exit status of a training that was stopped. Before
+    there are any it ends at once.
 
     Args:
         processes: how many there are on all machines; a single one runs in the parent itself, and
             nothing is done here.
 
     Raises:
-        SystemExit: the processes were stopped by a signal.
+        SystemExit: a signal came.
     """
     if processes == 1 or threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    received = 0
+
     def pass_on(number: int, frame: FrameType | None) -> None:
-        for child in multiprocessing.active_children():
+        nonlocal received
+        received = number
+        children = multiprocessing.active_children()
+        if not children:  # one that is being started ends with its parent
+            raise SystemExit(128 + number)
+        for child in children:
             if child.pid is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child.pid, number)
@@ -226,3 +234,5 @@ def stop_signals_passed_on(processes: int) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    if received:  # too late to stop anything
+        raise SystemExit(128 + received)

@@ -36,6 +36,7 @@ from .best import BestCheckpoint, EarlyStopping
 from .checks import check_training
 from .divergence import FiniteAMPTrainer, FiniteTrainer, advise_after_divergence
 from .explain import tracebacks_in_files_alone, training_errors_explained
+from .first_process import Awaited
 from .learning_rate import scale_learning_rate
 from .lock import check_unlocked, output_dir_locked
 from .metrics import EventsWriter, History, MetricsWriter, recent_history, restore_history
@@ -388,7 +389,8 @@ class Trainer(DefaultTrainer):
         cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
     ) -> DatasetEvaluator:
         """Build the official evaluator of a dataset."""
-        return build_evaluator(cfg, dataset_name, output_folder)
+        evaluator = build_evaluator(cfg, dataset_name, output_folder)
+        return Awaited(evaluator) if comm.get_world_size() > 1 else evaluator
 
 
 def with_seed(cfg: CfgNode, seed: int) -> CfgNode:
