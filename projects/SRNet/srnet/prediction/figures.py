@@ -227,8 +227,8 @@ def figure_saliency(source: Source, output: Path) -> list[str]:
         drawn.append(_at_image_size(channels.maps, sample))
         best = _best_classes(source, sample, channels)
         for node, (label, ratio) in enumerate(best):
-            numbers = (channels.saliences[node], channels.scales[node])
-            numbers += (channels.maps[node].min(), channels.maps[node].max())
+            values = channels.maps[node]
+            numbers = [channels.saliences[node], channels.scales[node], values.min(), values.max()]
             cells = [f"{n:.6g}" for n in numbers]
             rows.append([sample.name, node, channels.channels[node], *cells, label, ratio])
     fields = ["image", "node", "channel", "rms", "scale", "lowest", "highest"]
