@@ -151,10 +151,15 @@ def agree_on_signal(received: int) -> int:
     return int(number)
 
 
-def wait_for_all() -> None:
-    """Wait until all processes are here, for half a minute at most."""
+def wait_for_all(*, agreed: bool) -> None:
+    """Wait until all processes are here.
+
+    Args:
+        agreed: whether all of them come. Then the first one may take its time to save a checkpoint.
+            A signal in an evaluation can reach one process alone, which waits half a minute.
+    """
     if comm.get_world_size() > 1:
-        limit = timedelta(seconds=30)
+        limit = timedelta(minutes=10) if agreed else timedelta(seconds=30)
         with contextlib.suppress(RuntimeError):
             dist.monitored_barrier(comm._get_global_gloo_group(), timeout=limit)
 

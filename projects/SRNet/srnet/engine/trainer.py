@@ -134,6 +134,7 @@ class Trainer(DefaultTrainer):
         self._history: History = {}
         self._signals = StopSignals()
         self._stopping = 0
+        self._agreed = False
         self._best, self._early_stopping = self._build_selection()
         self.register_hooks(self.build_hooks())
 
@@ -272,7 +273,7 @@ class Trainer(DefaultTrainer):
                 return None
             except TrainingStopped:
                 # The first process that ends makes the launcher end the others.
-                wait_for_all()
+                wait_for_all(agreed=self._agreed)
                 raise
 
     def before_train(self) -> None:
@@ -289,6 +290,7 @@ class Trainer(DefaultTrainer):
             TrainingStopped: a process received a signal.
         """
         self._stopping = agree_on_signal(self._signals.received)
+        self._agreed = bool(self._stopping)
         try:
             super().after_step()
         except EvaluationInterrupted:
