@@ -30,13 +30,13 @@ from srnet.data import (
 )
 from srnet.evaluation import build_evaluator
 
-from .accumulation import AccumulatingTrainer
 from .averaging import WeightAverage, share_buffers
 from .best import BestCheckpoint, EarlyStopping
 from .checks import check_training
-from .divergence import FiniteAMPTrainer, FiniteTrainer, advise_after_divergence
+from .divergence import advise_after_divergence
 from .explain import tracebacks_in_files_alone, training_errors_explained
 from .first_process import Awaited
+from .iteration import IterationTrainer
 from .learning_rate import scale_learning_rate
 from .lock import check_unlocked, output_dir_locked
 from .metrics import EventsWriter, History, MetricsWriter, recent_history, restore_history
@@ -111,13 +111,21 @@ class Trainer(DefaultTrainer):
         loader = self.build_train_loader(with_seed(cfg, seed))
         # Under srun the number of a GPU is not that of the process.
         gpus = None if cfg.MODEL.DEVICE == "cpu" else [torch.cuda.current_device()]
-        model = create_ddp_model(model, broadcast_buffers=False, device_ids=gpus)
-        amp, parts = cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.ACCUMULATE
-        # Detectron2's AMPTrainer needs a GPU.
-        if parts > 1 or (amp and cfg.MODEL.DEVICE == "cpu"):
-            self._trainer = AccumulatingTrainer(model, loader, optimizer, parts=parts, amp=amp)
-        else:
-            self._trainer = (FiniteAMPTrainer if amp else FiniteTrainer)(model, loader, optimizer)
+        model = create_ddp_model(
+            model,
+            broadcast_buffers=False,
+            device_ids=gpus,
+            gradient_as_bucket_view=cfg.SOLVER.DDP.GRADIENT_AS_BUCKET_VIEW,
+            static_graph=cfg.SOLVER.DDP.STATIC_GRAPH,
+        )
+        self._trainer = IterationTrainer(
+            model,
+            loader,
+            optimizer,
+            parts=cfg.SOLVER.ACCUMULATE,
+            amp=cfg.SOLVER.AMP.ENABLED,
+            precision=cfg.SOLVER.AMP.PRECISION,
+        )
         self._trainer.seed = seed
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))

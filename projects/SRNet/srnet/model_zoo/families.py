@@ -245,6 +245,7 @@ def _is(value: Any) -> Callable[[Any], bool]:
 SWITCHES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("INPUT.CROP.TYPE", "INPUT.CROP.SIZE"), "INPUT.CROP.ENABLED", bool),
     (("INPUT.CROP.SINGLE_CATEGORY_MAX_AREA",), "INPUT.CROP.ENABLED", bool),
+    (("SOLVER.AMP.PRECISION",), "SOLVER.AMP.ENABLED", bool),
     (("SOLVER.EMA.DECAY", "SOLVER.EMA.PERIOD"), "SOLVER.EMA.ENABLED", bool),
     (("SOLVER.CLIP_GRADIENTS",), "SOLVER.CLIP_GRADIENTS.ENABLED", bool),
     (("TEST.BEST_CHECKPOINT.MODE",), "TEST.BEST_CHECKPOINT.METRIC", bool),
