@@ -52,6 +52,7 @@ def test_a_line_for_each_seed(table):
     [
         ("a,b\n1,2\n", {}, "has the columns a, b: needed are row, metric"),
         ("", {}, "has the columns none"),
+        ("row\n", {}, "holds no row: has a run of the sweep ended"),
         (WIDE, {"metric": "AP"}, "--metric AP: .* has sem_seg/pACC, sem_seg/mIoU"),
         (WIDE, {"dataset": "ade"}, "--dataset ade: .* has camvid"),
         (WIDE.replace("56", "much"), {}, "the row nodes_16 has the value 'much', not a number"),

@@ -228,7 +228,7 @@ def figure_saliency(source: Source, output: Path) -> list[str]:
         best = _best_classes(source, sample, channels)
         for node, (label, ratio) in enumerate(best):
             values = channels.maps[node]
-            numbers = [channels.saliences[node], channels.scales[node], values.min(), values.max()]
+            numbers = (channels.saliences[node], channels.scales[node], values.min(), values.max())
             cells = [f"{n:.6g}" for n in numbers]
             rows.append([sample.name, node, channels.channels[node], *cells, label, ratio])
     fields = ["image", "node", "channel", "rms", "scale", "lowest", "highest"]

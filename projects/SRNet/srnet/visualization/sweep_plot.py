@@ -62,8 +62,10 @@ def read_sweep_table(path: Path, *, metric: str = "", dataset: str = "") -> tupl
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: give the table.csv of 'srnet sweep'")
     with file.open(newline="", encoding="utf-8", errors="replace") as stream:
-        lines = list(csv.DictReader(stream))
-    columns = list(lines[0]) if lines else []
+        reader = csv.DictReader(stream)
+        lines, columns = list(reader), list(reader.fieldnames or [])
+    if columns and not lines:
+        raise ValueError(f"{file} holds no row: has a run of the sweep ended?")
     seeds = [name for name in columns if name and SEED.fullmatch(name)]
     long = {"seed", "value"} <= set(columns)
     if not {"row", "metric"} <= set(columns) or not (seeds or long):
