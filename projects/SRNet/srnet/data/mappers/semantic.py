@@ -115,10 +115,15 @@ class SemanticSegmentationMapper(ImageMapper):
         )
         augmented = T.AugInput(image, sem_seg=label)
         self.augmentations(augmented)
-        image = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
-        dataset_dict["image"] = torch.as_tensor(
-            image if image.dtype == np.uint8 else np.float32(image)
-        )
-        if label is not None:
-            dataset_dict["sem_seg"] = torch.as_tensor(augmented.sem_seg.astype(np.int64))
-        return dataset_dict
+        return {**dataset_dict, **to_sample(augmented)}
+
+
+def to_sample(augmented: T.AugInput) -> dict[str, torch.Tensor]:
+    """The tensors of an image and its label, as :class:`SemanticSegmentationMapper` has them."""
+    image = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
+    sample = {"image": torch.as_tensor(image)}
+    if image.dtype != np.uint8:
+        sample["image"] = sample["image"].float()
+    if augmented.sem_seg is not None:
+        sample["sem_seg"] = torch.as_tensor(augmented.sem_seg.astype(np.int64))
+    return sample
