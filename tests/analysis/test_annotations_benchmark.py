@@ -3,7 +3,13 @@
 import re
 
 from detectron2.data import DatasetCatalog
-from srnet.analysis.annotations import PER_IMAGE, read_times, to_text, write_annotations
+from srnet.analysis.annotations import (
+    PER_IMAGE,
+    processes_to_text,
+    read_times,
+    to_text,
+    write_annotations,
+)
 from srnet.data.validate import read_coco
 
 
@@ -20,6 +26,14 @@ def test_both_loaders_read_the_drawn_annotations(tmp_path):
 def test_the_ratio_is_that_of_the_rounds():
     text = to_text({"Detectron2": [2.0, 4.0], "this project": [3.0, 4.0]}, 10)
     assert re.search(r"this project / Detectron2: 1\.250 \(1\.000 to 1\.500\)", text)
+
+
+def test_the_costs_of_processes_are_added():
+    costs = {"Detectron2": [(10.0, 2.0)] * 2, "this project": [(12.0, 2.0), (3.0, 0.5)]}
+    text = processes_to_text(costs)
+    assert "this project: 12.00 s 2.00 GB, 3.00 s 0.50 GB" in text
+    assert "time of all, this project / Detectron2: 0.750" in text
+    assert "memory of all, this project / Detectron2: 0.625" in text
 
 
 def test_the_command_leaves_nothing_behind(srnet, tmp_path, monkeypatch):

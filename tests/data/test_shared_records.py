@@ -66,7 +66,9 @@ def test_two_processes_read_once(tmp_path):
     try:
         records = load_dataset(NAME)
         assert first["classes"] == MetadataCatalog.get(NAME).thing_classes
-        assert first["tested"] == [json.loads(json.dumps(record)) for record in records]
+        assert first["tested"] == [
+            json.loads(json.dumps(record, default=str)) for record in records
+        ]
     finally:
         DatasetCatalog.remove(NAME)
         MetadataCatalog.remove(NAME)
