@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 from detectron2.data import (
@@ -109,7 +110,21 @@ def read_times(json_file: str, rounds: int = 3) -> dict[str, list[float]]:
     return times
 
 
-def process_costs(json_file: str, processes: int) -> dict[str, list[tuple[float, float]]]:
+class ProcessCost(NamedTuple):
+    """What a process pays for the records of a dataset.
+
+    Attributes:
+        seconds: of the processor, until all records have been read once.
+        peak: GB by which its memory grew at its peak.
+        shared: GB of files in its memory beyond what was there, which all processes share.
+    """
+
+    seconds: float
+    peak: float
+    shared: float
+
+
+def process_costs(json_file: str, processes: int) -> dict[str, list[ProcessCost]]:
     """Measure both loaders in several processes that start together, as a training does.
 
     Args:
@@ -117,8 +132,7 @@ def process_costs(json_file: str, processes: int) -> dict[str, list[tuple[float,
         processes: how many.
 
     Returns:
-        "Detectron2" and "this project": for each process, seconds of the processor until all its
-        records have been read once, and the GB by which its memory grew at its peak.
+        "Detectron2" and "this project": the cost of each process.
     """
     costs = {}
     for loader in ("Detectron2", "this project"):
@@ -126,14 +140,15 @@ def process_costs(json_file: str, processes: int) -> dict[str, list[tuple[float,
             arguments = (json_file, loader, folder)
             launch(_measure_process, processes, dist_url="auto", args=arguments)
             texts = [Path(folder, str(rank)).read_text() for rank in range(processes)]
-        costs[loader] = [(float(x), float(y)) for x, y in map(str.split, texts)]
+        costs[loader] = [ProcessCost(*map(float, text.split())) for text in texts]
     return costs
 
 
 def _measure_process(json_file: str, loader: str, folder: str) -> None:
     name, root = "annotations_benchmark", os.path.dirname(json_file)
     register_coco_instances(name, {}, json_file, root)
-    memory, started = read_proc("self/status", "VmRSS"), time.process_time()
+    memory, files = (read_proc("self/status", field) for field in ("VmRSS", "RssFile"))
+    started = time.process_time()
     if loader == "Detectron2":
         records = DatasetFromList(get_detection_dataset_dicts([name]), copy=False)
     else:
@@ -141,23 +156,28 @@ def _measure_process(json_file: str, loader: str, folder: str) -> None:
     for index in range(len(records)):
         records[index]
     seconds = time.process_time() - started
-    grown = read_proc("self/status", "VmHWM") - memory
-    Path(folder, str(comm.get_rank())).write_text(f"{seconds} {grown / 1e9}")
+    peak = (read_proc("self/status", "VmHWM") - memory) / 1e9
+    shared = (read_proc("self/status", "RssFile") - files) / 1e9
+    Path(folder, str(comm.get_rank())).write_text(f"{seconds} {peak} {shared}")
     comm.synchronize()
 
 
-def processes_to_text(costs: dict[str, list[tuple[float, float]]]) -> str:
-    """Format the costs of processes: a line a loader, first the process that reads for all."""
-    lines = [f"in {len(costs['this project'])} processes, s of the processor and peak GB of each:"]
+def processes_to_text(costs: dict[str, list[ProcessCost]]) -> str:
+    """Format the costs of processes: a line a process, first the one that reads for all."""
+    lines = []
     for loader, values in costs.items():
-        parts = [f"{seconds:.2f} s {memory:.2f} GB" for seconds, memory in values]
-        lines.append(f"{loader}: {', '.join(parts)}")
-    for place, what in enumerate(("time", "memory")):
-        ours, theirs = (
-            sum(value[place] for value in costs[loader])
-            for loader in ("this project", "Detectron2")
-        )
-        lines.append(f"{what} of all, this project / Detectron2: {ours / theirs:.3f}")
+        for rank, (seconds, peak, shared) in enumerate(values):
+            lines.append(
+                f"{loader}, process {rank} of {len(values)}: {seconds:.2f} s, peak {peak:.2f} GB, "
+                f"of which {shared:.2f} GB shared"
+            )
+    ours, theirs = costs["this project"], costs["Detectron2"]
+    ratio = sum(x.seconds for x in ours) / sum(x.seconds for x in theirs)
+    lines.append(f"time of all, this project / Detectron2: {ratio:.3f}")
+    once = max(x.shared for x in ours)
+    memory = once + sum(x.peak - x.shared for x in ours)
+    ratio = memory / sum(x.peak for x in theirs)
+    lines.append(f"memory of all, this project / Detectron2: {ratio:.3f}")
     return "\n".join(lines) + "\n"
 
 
