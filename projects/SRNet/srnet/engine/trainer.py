@@ -381,13 +381,14 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
         """Build the training loader with the mapper of the model."""
-        return build_train_loader(cfg, build_mapper(cfg, is_train=True))
+        mapper = build_mapper(cfg, is_train=True)
+        return build_train_loader(cfg, mapper, device=cfg.MODEL.DEVICE)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
         """Build a test loader with the mapper of the model."""
         mapper = build_mapper(cfg, is_train=False)
-        return build_test_loader(cfg, dataset_name, mapper)
+        return build_test_loader(cfg, dataset_name, mapper, device=cfg.MODEL.DEVICE)
 
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:

@@ -50,7 +50,10 @@ def build_semantic_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmenta
 
 
 class SemanticSegmentationMapper(ImageMapper):
-    """Map a dataset dict to "image" (3, H, W), float32, and in training "sem_seg" (H, W), int64.
+    """Map a dataset dict to "image" (3, H, W), and in training "sem_seg" (H, W), int64.
+
+    Images are uint8. They are float32 where they are padded, with a mean that is no whole number,
+    and in formats that are no 8 bits a channel.
 
     Args:
         is_train: whether to read the label.
@@ -112,8 +115,15 @@ class SemanticSegmentationMapper(ImageMapper):
         )
         augmented = T.AugInput(image, sem_seg=label)
         self.augmentations(augmented)
-        image = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
-        dataset_dict["image"] = torch.as_tensor(image).float()
-        if label is not None:
-            dataset_dict["sem_seg"] = torch.as_tensor(augmented.sem_seg.astype(np.int64))
-        return dataset_dict
+        return {**dataset_dict, **to_sample(augmented)}
+
+
+def to_sample(augmented: T.AugInput) -> dict[str, torch.Tensor]:
+    """The tensors of an image and its label, as :class:`SemanticSegmentationMapper` has them."""
+    image = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
+    sample = {"image": torch.as_tensor(image)}
+    if image.dtype != np.uint8:
+        sample["image"] = sample["image"].float()
+    if augmented.sem_seg is not None:
+        sample["sem_seg"] = torch.as_tensor(augmented.sem_seg.astype(np.int64))
+    return sample
