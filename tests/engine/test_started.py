@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -162,7 +163,8 @@ def test_cityscapes_instances_on_two_machines_of_srun(small_semantic, tmp_path, 
     slim += ["SOLVER.MAX_ITER", 2, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0]
     words = command("Cityscapes-InstanceSegmentation/mask_rcnn_R_50_FPN_SR.yaml", tmp_path, *slim)
     tasks = [start(small_semantic, words, task) for task in srun(2, port, per_node=1)]
-    texts = [task.communicate(timeout=500)[0] for task in tasks]
+    with ThreadPoolExecutor() as pool:  # reads both: a pipe that is full stops its process
+        texts = list(pool.map(lambda task: task.communicate(timeout=500)[0], tasks))
     assert [task.returncode for task in tasks] == [0, 0], texts[0][-2000:] + texts[1][-2000:]
     assert {"loss_mask", "segm/AP", "segm/AP50"} <= {k for r in metrics(tmp_path) for k in r}
 
@@ -270,7 +272,8 @@ def test_usr1_to_all_tasks_of_srun_saves_a_checkpoint(small_camvid, tmp_path, po
         wait_until(lambda: (tmp_path / "metrics.json").exists(), tasks[0])
         for task in tasks:
             task.send_signal(signal.SIGUSR1)
-        texts = [task.communicate(timeout=120)[0] for task in tasks]
+        with ThreadPoolExecutor() as pool:
+            texts = list(pool.map(lambda task: task.communicate(timeout=120)[0], tasks))
         assert [task.returncode for task in tasks] == [138, 138], texts[0][-2000:]
         assert (tmp_path / "last_checkpoint").is_file()
     finally:
