@@ -4,9 +4,10 @@ Semantic models and classifiers run whole, from images of the loader on the CPU 
 no backward pass: PyTorch's engine (2.11) starts a thread for the GPU, which must be there.
 
 Detectors cannot: which boxes are proposals, positives or survivors of the non-maximum suppression
-depends on values, so the matcher, the sampling and the suppression wait for the GPU by nature. Of
-them runs what lies between: the backbone with its FPN, the heads of the RPN on all anchors, the box
-and the mask head on maps as ROIAlign gives them, and Panoptic FPN's semantic head with its loss.
+depends on values, and so does the level that ROIAlign pools a box from. The matcher, the sampling
+and the suppression wait for the GPU by nature, and so the losses of the RPN and of boxes and masks
+are left out. What runs: the backbone with its FPN, the heads of the RPN on all anchors, the box and
+the mask head on maps as ROIAlign gives them, and Panoptic FPN's semantic head with its loss.
 """
 
 import pytest
@@ -14,9 +15,7 @@ import torch
 from fake_gpu import build_on_cpu, fake_gpu, move
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
-PRECISIONS = pytest.mark.parametrize(
-    "precision", [torch.float32, torch.float16, torch.bfloat16], ids=["fp32", "fp16", "bf16"]
-)
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 CAMVID = "CamVid-SemanticSegmentation"
 SEMANTIC = {
     "DF-Seg": (f"{CAMVID}/dfnet_v1.yaml",),
@@ -37,6 +36,19 @@ DETECTORS = {
 }
 
 
+def in_precisions(models):
+    """Each model in fp32 and fp16, those with SR in bf16 as well."""
+    return pytest.mark.parametrize(
+        ("name", "precision"),
+        [
+            pytest.param(name, precision, id=f"{name}-{short}")
+            for name in models
+            for short, precision in PRECISIONS.items()
+            if short != "bf16" or name.endswith("SR")
+        ],
+    )
+
+
 def sample(height=64, width=64):
     """An image as the loader hands it over: on the CPU."""
     labels = torch.zeros(height, width, dtype=torch.long)
@@ -51,8 +63,7 @@ def check_losses(losses):
     }
 
 
-@PRECISIONS
-@pytest.mark.parametrize("name", SEMANTIC)
+@in_precisions(SEMANTIC)
 def test_semantic_models(monkeypatch, name, precision):
     model = build_on_cpu(*SEMANTIC[name])
     with fake_gpu(monkeypatch, precision):
@@ -64,8 +75,7 @@ def test_semantic_models(monkeypatch, name, precision):
     assert logits.device.type == "cuda" and logits.shape[-2:] == (65, 96)
 
 
-@PRECISIONS
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@in_precisions(CLASSIFIERS)
 def test_classifiers(monkeypatch, name, precision):
     model = build_on_cpu(*CLASSIFIERS[name])
     with fake_gpu(monkeypatch, precision):
@@ -73,8 +83,7 @@ def test_classifiers(monkeypatch, name, precision):
         check_losses(model([sample(), sample()]))
 
 
-@PRECISIONS
-@pytest.mark.parametrize("name", DETECTORS)
+@in_precisions(DETECTORS)
 def test_the_parts_of_detectors_that_depend_on_no_values(monkeypatch, name, precision):
     model = build_on_cpu(*DETECTORS[name])
     with fake_gpu(monkeypatch, precision):
