@@ -103,19 +103,21 @@ def results(tmp_path_factory, small_camvid, root):
         folder = output / str(kind)
         folder.mkdir()
         words = [process_runs.__file__, str(kind), str(folder), json.dumps(runs)]
-        processes = [
-            subprocess.Popen(
-                [sys.executable, *launcher, *words],
-                env={**os.environ, "DETECTRON2_DATASETS": str(base), "OMP_NUM_THREADS": "1"}
-                | variables,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for launcher, variables in LAUNCHERS.get(kind, lambda: [([], {})])()
-        ]
-        texts = [process.communicate()[0] for process in processes]
-        assert not any(process.returncode for process in processes), texts[0][-3000:]
+        logs, processes = [], []
+        for launcher, variables in LAUNCHERS.get(kind, lambda: [([], {})])():
+            logs.append(folder / f"log{len(logs)}")
+            environment = {"DETECTRON2_DATASETS": str(base), "OMP_NUM_THREADS": "1"} | variables
+            with logs[-1].open("w") as log:  # a pipe that nobody reads yet would fill
+                processes.append(
+                    subprocess.Popen(
+                        [sys.executable, *launcher, *words],
+                        env={**os.environ, **environment},
+                        stdout=log,
+                        stderr=log,
+                    )
+                )
+        statuses = [process.wait() for process in processes]
+        assert not any(statuses), "".join(log.read_text()[-3000:] for log in logs)
         return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
 
     def find(*kinds):
@@ -154,16 +156,19 @@ def two_tasks():
 LAUNCHERS = {"torchrun": one_node, "torchrun on two nodes": two_nodes, "srun": two_tasks}
 
 
+USUAL = (1, 2, 4, "torchrun on two nodes")
+
+
 @pytest.mark.parametrize(
     "processes",
-    [2, 4, "torchrun on two nodes"]
+    [*USUAL[1:]]
     + [pytest.param(kind, marks=pytest.mark.faults_slow) for kind in ("torchrun", "srun")],
 )
 @pytest.mark.parametrize("name", RUNS)
 def test_every_logged_loss_is_that_of_one_process(results, name, processes):
-    usual = results(1, 2, 4, "torchrun on two nodes")
-    one = usual[0][name]
-    several = results(processes)[0][name]
+    if processes in USUAL:
+        results(*USUAL)  # at the same time
+    one, several = (found[name] for found in results(1, processes))
     totals = [losses["total_loss"] for losses in one["losses"]]
     assert len(totals) == 3 and len(set(totals)) == 3
     for expected, found in zip(one["losses"], several["losses"], strict=True):

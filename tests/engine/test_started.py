@@ -12,12 +12,18 @@ import sys
 import threading
 import time
 from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from srnet import build_model, get_cfg
+from srnet.data.prepare import scenes
+from srnet.data.prepare.conversion import run_script
 from srnet.engine import meeting, started
 from srnet.engine.cluster import Place
 from srnet.engine.meeting import meet_processes
@@ -162,7 +168,8 @@ def test_cityscapes_instances_on_two_machines_of_srun(small_semantic, tmp_path, 
     slim += ["SOLVER.MAX_ITER", 2, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0]
     words = command("Cityscapes-InstanceSegmentation/mask_rcnn_R_50_FPN_SR.yaml", tmp_path, *slim)
     tasks = [start(small_semantic, words, task) for task in srun(2, port, per_node=1)]
-    texts = [task.communicate(timeout=500)[0] for task in tasks]
+    with ThreadPoolExecutor() as pool:  # reads both: a pipe that is full stops its process
+        texts = list(pool.map(lambda task: task.communicate(timeout=500)[0], tasks))
     assert [task.returncode for task in tasks] == [0, 0], texts[0][-2000:] + texts[1][-2000:]
     assert {"loss_mask", "segm/AP", "segm/AP50"} <= {k for r in metrics(tmp_path) for k in r}
 
@@ -270,9 +277,76 @@ def test_usr1_to_all_tasks_of_srun_saves_a_checkpoint(small_camvid, tmp_path, po
         wait_until(lambda: (tmp_path / "metrics.json").exists(), tasks[0])
         for task in tasks:
             task.send_signal(signal.SIGUSR1)
-        texts = [task.communicate(timeout=120)[0] for task in tasks]
+        with ThreadPoolExecutor() as pool:
+            texts = list(pool.map(lambda task: task.communicate(timeout=120)[0], tasks))
         assert [task.returncode for task in tasks] == [138, 138], texts[0][-2000:]
         assert (tmp_path / "last_checkpoint").is_file()
     finally:
         for task in tasks:
             task.kill()
+
+
+def make_classes(base):
+    """A folder of pictures for each of two classes: `base/classes`."""
+    for number, name in enumerate("ab"):
+        (base / "classes" / name).mkdir(parents=True)
+        for i in range(3):
+            picture = np.full((40, 48, 3), 80 * number + 20 * i, np.uint8)
+            cv2.imwrite(str(base / "classes" / name / f"{i}.png"), picture)
+
+
+def make_scenes(base):
+    words = ["--output", str(base / "scenes"), "--size", "96x128", "--train", "1", "--val", "3"]
+    run_script(scenes, words)
+
+
+EVALUATIONS = {
+    "semantic": (CAMVID, [], None, "sem_seg"),
+    "classifier": (
+        "ImageNet-Classification/resnet_18_SR.yaml",
+        [
+            *("MODEL.CLASSIFIER.NUM_CLASSES", 2, "INPUT.CLASSIFICATION.SIZE_TEST", 32),
+            *("DATASETS.IMAGE_FOLDER_TRAIN", "classes", "DATASETS.IMAGE_FOLDER_TEST", "classes"),
+        ],
+        make_classes,
+        "classification",
+    ),
+    "panoptic": (
+        "quick_schedules/scenes_panoptic_fpn_R_18_SR.yaml",
+        ["INPUT.MIN_SIZE_TEST", 96, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0],
+        make_scenes,
+        "panoptic_seg",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "family",
+    ["semantic"]
+    + [pytest.param(x, marks=pytest.mark.faults_slow) for x in ("classifier", "panoptic")],
+)
+def test_an_evaluation_on_two_machines_is_that_of_one_process(
+    small_camvid, tmp_path, monkeypatch, port, family
+):
+    """The numbers of random weights are poor, but must be the same."""
+    config, opts, make, part = EVALUATIONS[family]
+    datasets = small_camvid
+    if make is not None:
+        datasets = tmp_path / "datasets"
+        make(datasets)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
+    opts = [str(word) for word in ["MODEL.WEIGHTS", "", "DATALOADER.NUM_WORKERS", 0, *opts]]
+    torch.manual_seed(0)
+    weights = build_model(get_cfg(config, opts)).state_dict()
+    torch.save({"model": weights}, tmp_path / "w.pth")
+    results = []
+    for name, variables in (("one", [{}]), ("two", srun(2, port, per_node=1))):
+        words = ["-m", "srnet", "eval", "--config-file", config, *opts]
+        words += ["MODEL.WEIGHTS", str(tmp_path / "w.pth"), "OUTPUT_DIR", str(tmp_path / name)]
+        tasks = [start(datasets, words, task) for task in variables]
+        with ThreadPoolExecutor() as pool:
+            texts = list(pool.map(lambda task: task.communicate(timeout=500)[0], tasks))
+        assert not any(task.returncode for task in tasks), texts[0][-3000:]
+        results.append(json.loads((tmp_path / name / "inference" / "results.json").read_text()))
+    assert part in str(results[0])
+    assert repr(results[0]) == repr(results[1])  # NaN is not NaN
