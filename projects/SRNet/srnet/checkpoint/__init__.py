@@ -1,7 +1,7 @@
 """Weights: loading, saving, renaming and converting them."""
 
 from .checkpointer import Checkpointer
-from .evaluation import load_for_evaluation
+from .evaluation import load_for_evaluation, load_trained_model
 from .file_kinds import CheckpointError
 
-__all__ = ["CheckpointError", "Checkpointer", "load_for_evaluation"]
+__all__ = ["CheckpointError", "Checkpointer", "load_for_evaluation", "load_trained_model"]
