@@ -90,6 +90,16 @@ def test_grey_and_alpha_arrays(predictor, pixels):
     assert_same(ours(grey), ours(np.dstack([grey] * 3)))
 
 
+def test_an_opened_picture_is_turned_as_its_file_is(predictor, pixels, tmp_path):
+    picture = Image.fromarray(pixels())
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.png", exif=exif)
+    ours = predictor("semantic")
+    with Image.open(tmp_path / "turned.png") as opened:
+        assert_same(ours(opened), ours(tmp_path / "turned.png"))
+
+
 @pytest.mark.parametrize(
     "picture",
     [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)],

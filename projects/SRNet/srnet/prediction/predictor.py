@@ -12,7 +12,7 @@ from PIL import Image
 
 from srnet.checkpoint import load_trained_model
 from srnet.data import ClassificationMapper, build_mapper
-from srnet.data.read import read_rgb, to_rgb
+from srnet.data.read import read_rgb, to_rgb, upright
 from srnet.model_zoo import default_model, get_cfg
 from srnet.model_zoo.published import checkpoint_url, resolve_weights
 
@@ -167,7 +167,7 @@ def as_rgb(image: str | os.PathLike | np.ndarray | Image.Image) -> Image.Image:
     if isinstance(image, str | os.PathLike):
         return read_rgb(image)
     if isinstance(image, Image.Image):
-        return to_rgb(image, "the PIL image")
+        return to_rgb(upright(image), "the PIL image")
     if not isinstance(image, np.ndarray):
         raise TypeError(
             f"a {type(image).__name__} is no picture: give a path, an array or a PIL image"
