@@ -76,7 +76,7 @@ def test_machines_that_contradict_each_other(url, monkeypatch, other, message):
         if other["rank"] == 0:  # on another host, as the port is taken on this one
             store = join(*parse_url(url), LONG).store
             store.wait(["srnet/machine/0"], LONG)
-            meeting._sign_in(store, machine(url, **other))
+            meeting._sign_in(store, meeting.machine_of(machine(url, **other)))
         else:
             meet(machine(url, **other), LONG)
     assert not first  # it does not start with a machine that was refused

@@ -140,8 +140,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=10.0,
         metavar="MINUTES",
-        help="how long processes and machines wait for each other, also while the first one "
-        "computes the results of an evaluation (default: 10)",
+        help="how long processes and machines wait for one that does not answer (default: 10)",
     )
 
 

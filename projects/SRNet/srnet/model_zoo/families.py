@@ -87,6 +87,10 @@ _PANOPTIC = _keys("it is for the meta-architecture PanopticFPN", "MODEL.PANOPTIC
 _SEMANTIC_HEAD = _keys(
     "a semantic head is part of SRSemanticSegmentor and PanopticFPN", "MODEL.SEM_SEG_HEAD"
 )
+_SEMANTIC_RESULT = _keys(
+    "SRSemanticSegmentor, SemanticSegmentor and PanopticFPN predict a class for each pixel",
+    "TEST.SEM_SEG_PREDICTIONS",
+)
 _SEMANTIC_TEST = _keys("it is for the meta-architecture SRSemanticSegmentor", "TEST.SEM_SEG")
 _CLASSIFIER = _keys(
     "it is for the meta-architecture ImageClassifier",
@@ -172,6 +176,7 @@ IGNORED: dict[str, dict[str, dict[str, str]]] = {
             **_RETINANET,
             **_PANOPTIC,
             **_SEMANTIC_TEST,
+            **_SEMANTIC_RESULT,
             **_CLASSIFIER,
             **_SEMANTIC_CROP,
             **_DETECTRON2_AUG,
@@ -189,6 +194,7 @@ IGNORED: dict[str, dict[str, dict[str, str]]] = {
             **_PANOPTIC,
             **_SEMANTIC_HEAD,
             **_SEMANTIC_TEST,
+            **_SEMANTIC_RESULT,
             **_keys("there is no test-time augmentation for it", "TEST.AUG"),
             **_keys(
                 "crops and sizes are those of INPUT.CLASSIFICATION",
@@ -239,6 +245,7 @@ def _is(value: Any) -> Callable[[Any], bool]:
 SWITCHES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("INPUT.CROP.TYPE", "INPUT.CROP.SIZE"), "INPUT.CROP.ENABLED", bool),
     (("INPUT.CROP.SINGLE_CATEGORY_MAX_AREA",), "INPUT.CROP.ENABLED", bool),
+    (("SOLVER.AMP.PRECISION",), "SOLVER.AMP.ENABLED", bool),
     (("SOLVER.EMA.DECAY", "SOLVER.EMA.PERIOD"), "SOLVER.EMA.ENABLED", bool),
     (("SOLVER.CLIP_GRADIENTS",), "SOLVER.CLIP_GRADIENTS.ENABLED", bool),
     (("TEST.BEST_CHECKPOINT.MODE",), "TEST.BEST_CHECKPOINT.METRIC", bool),

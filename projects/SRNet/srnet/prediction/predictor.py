@@ -9,15 +9,12 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from PIL import Image
-from torch import nn
 
-from srnet.checkpoint import load_for_evaluation
-from srnet.checkpoint.places import find_place
+from srnet.checkpoint import load_trained_model
 from srnet.data import ClassificationMapper, build_mapper
 from srnet.data.read import read_rgb, to_rgb, upright
 from srnet.model_zoo import default_model, get_cfg
 from srnet.model_zoo.published import checkpoint_url, resolve_weights
-from srnet.modeling import build_model
 
 from .classes import classes_of
 
@@ -64,7 +61,7 @@ class Predictor:
                 "MODEL.LOAD_PROPOSALS is True, and a picture has no proposals: choose a model that "
                 "finds its own"
             )
-        self.model = load_model(self.cfg)
+        self.model = load_trained_model(self.cfg)
         self.classes = classes_of(self.cfg)
         self._mapper: Any = build_mapper(self.cfg, is_train=False)
 
@@ -163,24 +160,6 @@ def set_confidence(cfg: CfgNode, score: float) -> CfgNode:
     cfg.MODEL.RETINANET.SCORE_THRESH_TEST = score
     cfg.MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH = score
     return cfg
-
-
-def load_model(cfg: CfgNode) -> nn.Module:
-    """Build the model of a config with its weights, for inference.
-
-    Raises:
-        FileNotFoundError: `MODEL.WEIGHTS` is empty or no file.
-        RuntimeError: they are not the model's.
-    """
-    weights = cfg.MODEL.WEIGHTS
-    if not weights:
-        raise FileNotFoundError("no weights: end the command with MODEL.WEIGHTS and a checkpoint")
-    path = find_place(weights).path
-    if "://" not in path and not os.path.isfile(path):
-        raise FileNotFoundError(f"the checkpoint MODEL.WEIGHTS={weights} is missing")
-    model = build_model(cfg)
-    load_for_evaluation(cfg, model)
-    return model.eval()
 
 
 def as_rgb(image: str | os.PathLike | np.ndarray | Image.Image) -> Image.Image:

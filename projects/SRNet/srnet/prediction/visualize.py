@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
+from srnet.checkpoint import load_trained_model
 from srnet.data import build_mapper
 from srnet.data.paths import check_inside_image_root, inside
 from srnet.data.read import read_image
@@ -18,7 +19,6 @@ from srnet.visualization.scene import SceneVisualizer, legend_of, metadata_with_
 from srnet.visualization.sheet import draw_sheet
 
 from .classes import class_counts
-from .predictor import load_model
 
 SHEET_ROWS = 12
 
@@ -98,7 +98,7 @@ def visualize(
 
 def _predictor(cfg: CfgNode) -> Any:
     """From a dataset's record to a model's output; None for an image that is passed over."""
-    model, mapper = load_model(cfg), build_mapper(cfg, is_train=False)
+    model, mapper = load_trained_model(cfg), build_mapper(cfg, is_train=False)
 
     def predict(record: dict) -> dict | None:
         inputs = mapper(record)
