@@ -20,7 +20,7 @@ DOCUMENTS = (
     "projects/SRNet/srnet/model_zoo/trained/*.md",
 )
 # "..." stands for a command whose start an earlier line has.
-PROGRAMS = ("srnet", "python", "make", "pip", "uv", "git", "unzip", "tar", "sed", "...")
+PROGRAMS = ("srnet", "python", "make", "pip", "uv", "git", "unzip", "tar", "sed", "pytest", "...")
 OTHERS = ("pre-commit", "mkdir", "export", "for", "run()", "config=", ".")
 STARTS = re.compile(
     rf"^\s*(?:{'|'.join(re.escape(p) for p in (*PROGRAMS, *OTHERS))})(?:[ {{]|configs)",

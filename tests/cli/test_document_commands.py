@@ -42,6 +42,9 @@ ELSEWHERE = {
     r"srnet .*--config-file street.yaml": "tests/engine/test_own_data.py",
     r"srnet prepare camvid": "tests/data/prepare/test_prepare_camvid.py",
     r"srnet prepare (cityscapes|ade20k|pascal)": "tests/data/prepare/test_prepare_semantic.py",
+    r"srnet sweep \w": "tests/sweep/test_runs.py",
+    r"pytest ": "tests do not run tests",
+    r".*--device cuda": "needs a GPU",
     r"srnet submit": "tests/evaluation/test_cityscapes.py",
     r"srnet train .*CamVid-(Instance|Panoptic)": "tests/engine/test_own_data.py trains the family",
 }
