@@ -20,6 +20,7 @@ import detectron2.config
 from detectron2.config import CfgNode
 
 from srnet.config import add_srnet_config
+from srnet.ranges.features import DEEPLAB_RESNETS
 
 from .merging import merge_content
 from .names import CONFIGS
@@ -45,7 +46,6 @@ NOT_RESNETS = (
     "build_timm_backbone",
     "build_timm_fpn_backbone",
 )
-DEEPLAB = ("build_resnet_deeplab_backbone", "build_resnet_deeplab_context_backbone")
 RESNETS = (*PLAIN, *PLAIN.values())
 # Heads with a place for MODEL.CONTEXT, and whether inference folds the module there.
 CONTEXT_HEADS = {"FCNHead": True, "DFSegHead": True, "SRDeepLabV3PlusHead": False}
@@ -157,8 +157,8 @@ def _backbone(name: str) -> dict[str, str]:
         keys |= _keys("choose a backbone with an FPN", "MODEL.FPN")
     if name in NOT_RESNETS:
         keys |= _keys("it is for ResNets", "MODEL.RESNETS")
-    elif name not in DEEPLAB:
-        keys |= _keys(f"choose {' or '.join(DEEPLAB)}", *_DILATED)
+    elif name not in DEEPLAB_RESNETS:
+        keys |= _keys(f"choose {' or '.join(DEEPLAB_RESNETS)}", *_DILATED)
     return keys
 
 
