@@ -16,7 +16,7 @@ from srnet.data.read import read_rgb, to_rgb, upright
 from srnet.model_zoo import default_model, get_cfg
 from srnet.model_zoo.published import checkpoint_url, resolve_weights
 
-from .classes import classes_of
+from .classes import check_trained_classes, classes_of
 
 
 class Predictor:
@@ -44,7 +44,8 @@ class Predictor:
     Raises:
         FileNotFoundError: the config or the weights are missing.
         RuntimeError: the weights do not fit, or none are given.
-        ValueError: the config is wrong, or its model needs proposals.
+        ValueError: the config is wrong, its model needs proposals, or the weights say that they are
+            of other classes.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Predictor:
             )
         self.model = load_trained_model(self.cfg)
         self.classes = classes_of(self.cfg)
+        check_trained_classes(self.cfg, self.classes)
         self._mapper: Any = build_mapper(self.cfg, is_train=False)
 
     def __call__(self, image: str | os.PathLike | np.ndarray | Image.Image) -> dict:

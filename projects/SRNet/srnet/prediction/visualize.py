@@ -12,13 +12,12 @@ from detectron2.utils.file_io import PathManager
 
 from srnet.checkpoint import load_trained_model
 from srnet.data import build_mapper
+from srnet.data.classes import class_counts
 from srnet.data.paths import check_inside_image_root, inside
 from srnet.data.read import read_image
 from srnet.data.records import load_dataset
 from srnet.visualization.scene import SceneVisualizer, legend_of, metadata_with_colors
 from srnet.visualization.sheet import draw_sheet
-
-from .classes import class_counts
 
 SHEET_ROWS = 12
 
