@@ -1,7 +1,9 @@
 """Trainings of every family on one process or several, with their losses."""
 
 import json
+import os
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import torch
@@ -10,6 +12,7 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from srnet import get_cfg
 from srnet.engine import Trainer, close_process_groups
+from srnet.engine import launch as launch_here
 
 
 class DoubleTrainer(Trainer):
@@ -67,6 +70,15 @@ def run(output: str, runs: dict[str, tuple[str, list[str]]]) -> None:
             Path(output, f"{name}.json").write_text(json.dumps(result))
 
 
+def run_started(args: Namespace) -> None:
+    """The same in a process that torchrun or srun has started."""
+    run(args.output, args.runs)
+
+
 if __name__ == "__main__":
     arguments = (sys.argv[2], json.loads(sys.argv[3]))
+    if "RANK" in os.environ or "SLURM_STEP_ID" in os.environ:
+        options = {"num_gpus": 1, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
+        launch_here(run_started, Namespace(**options, output=arguments[0], runs=arguments[1]))
+        sys.exit()
     launch(run, int(sys.argv[1]), dist_url="auto", args=arguments)

@@ -3,7 +3,14 @@
 import re
 
 from detectron2.data import DatasetCatalog
-from srnet.analysis.annotations import PER_IMAGE, read_times, to_text, write_annotations
+from srnet.analysis.annotations import (
+    PER_IMAGE,
+    ProcessCost,
+    processes_to_text,
+    read_times,
+    to_text,
+    write_annotations,
+)
 from srnet.data.validate import read_coco
 
 
@@ -20,6 +27,17 @@ def test_both_loaders_read_the_drawn_annotations(tmp_path):
 def test_the_ratio_is_that_of_the_rounds():
     text = to_text({"Detectron2": [2.0, 4.0], "this project": [3.0, 4.0]}, 10)
     assert re.search(r"this project / Detectron2: 1\.250 \(1\.000 to 1\.500\)", text)
+
+
+def test_shared_memory_counts_once():
+    costs = {
+        "Detectron2": [ProcessCost(10.0, 2.0, 0.0)] * 2,
+        "this project": [ProcessCost(12.0, 2.0, 0.5), ProcessCost(3.0, 0.75, 0.5)],
+    }
+    text = processes_to_text(costs)
+    assert "this project, process 1 of 2: 3.00 s, peak 0.75 GB, of which 0.50 GB shared" in text
+    assert "time of all, this project / Detectron2: 0.750" in text
+    assert "memory of all, this project / Detectron2: 0.562" in text
 
 
 def test_the_command_leaves_nothing_behind(srnet, tmp_path, monkeypatch):

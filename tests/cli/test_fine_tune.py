@@ -16,7 +16,6 @@ TINY = {
     "MODEL.DEVICE": "cpu",
     "MODEL.SEM_SEG_HEAD.CONVS_DIM": 16,
     "DATALOADER.NUM_WORKERS": 0,
-    "DATASETS.TEST": "('camvid_sem_seg_val',)",
 }
 TINY_TRAINING = {
     "INPUT.CROP.SIZE": "[64,64]",
@@ -26,6 +25,7 @@ TINY_TRAINING = {
     "TEST.EVAL_PERIOD": 2,
     "TEST.VALIDATION_LOSS.PERIOD": 2,
 }
+SCORED = {"OUTPUT_DIR": "output/scored", "DATASETS.TEST": "('camvid_sem_seg_val',)"}
 
 
 def documented(root, section):
@@ -61,7 +61,7 @@ def commands(root, small_camvid, tmp_path_factory):
             if words[1] == "train":
                 words = with_opts(words, {**TINY, **TINY_TRAINING})
             elif words[1] == "eval":
-                words = with_opts(words, {**TINY, "OUTPUT_DIR": "output/scored"})
+                words = with_opts(words, {**TINY, **SCORED})
             result = subprocess.run(
                 [sys.executable, "-m", *words],
                 cwd=folder,

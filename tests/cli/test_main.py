@@ -20,6 +20,7 @@ LEAVES = [
     ["data", "browse"],
     *(["benchmark", name] for name in ("latency", "modules", "sliding", "loading", "annotations")),
     *(["convert", name] for name in ("backbone", "dfnet", "wider-resnet", "resnet")),
+    *(["figures", name] for name in ("channels", "sweep", "speed", "saliency", "pca")),
     ["submit", "cityscapes"],
 ]
 

@@ -117,6 +117,44 @@ def test_a_lock_whose_writer_was_killed(tmp_path, age, held):
         lock.take()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe\0",
+        b"null",
+        b"[]",
+        b"[" * 100_000,
+        b'{"host": "%b", "pid": 0}',
+        b'{"host": "%b", "pid": -1}',
+        b'{"host": "%b", "pid": 1e9}',
+        b'{"host": "%b", "pid": 99999999999999999999}',
+        b'{"host": "%b", "pid": true}',
+        b'{"host": 3, "pid": {}}',
+    ],
+)
+def test_a_lock_that_nobody_wrote(tmp_path, tried, content):
+    """It is taken over once it is old, as that of a machine that is gone."""
+    tried(f"lock: {content[:30]}")
+    path = tmp_path / NAME
+    path.write_bytes(content.replace(b"%b", socket.gethostname().encode()))
+    with pytest.raises(OutputDirInUse):
+        OutputDirLock(str(tmp_path)).take()
+    os.utime(path, (time.time() - STALE_SECONDS - 60,) * 2)
+    lock = OutputDirLock(str(tmp_path))
+    lock.take()
+    lock.release()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_lock_that_is_no_file(root, sets, tmp_path, tried, make):
+    tried(f"lock: {make.__name__}")
+    make(tmp_path / NAME)
+    with pytest.raises(OSError, match=rf"{NAME} is not a regular file"):
+        build(root, sets, tmp_path)
+
+
 def test_only_the_own_lock_is_removed(tmp_path):
     lock = OutputDirLock(str(tmp_path))
     lock.take()

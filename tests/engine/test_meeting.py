@@ -69,18 +69,20 @@ def test_who_is_waited_for_is_said_again_and_again(url, capsys, monkeypatch, ran
 )
 def test_machines_that_contradict_each_other(url, monkeypatch, other, message):
     monkeypatch.setattr(meeting, "process_exists", lambda pid: True)
-    waiting = threading.Thread(target=lambda: meet(machine(url, 0), LONG), daemon=True)
+    first = []  # holds the store open
+    waiting = threading.Thread(target=lambda: first.append(meet(machine(url, 0), LONG)))
     waiting.start()
     with pytest.raises(ValueError, match=message):
         if other["rank"] == 0:  # on another host, as the port is taken on this one
             store = join(*parse_url(url), LONG).store
             store.wait(["srnet/machine/0"], LONG)
-            meeting._sign_in(store, machine(url, **other))
+            meeting._sign_in(store, meeting.machine_of(machine(url, **other)))
         else:
             meet(machine(url, **other), LONG)
+    assert not first  # it does not start with a machine that was refused
     meet(machine(url, 1), LONG)
     waiting.join(60)
-    assert not waiting.is_alive()
+    assert first
 
 
 def test_a_port_that_is_taken():

@@ -1,7 +1,11 @@
-"""A run on two or four processes without a GPU is the run on one, to rounding, in every loss."""
+"""A run on two or four processes without a GPU is the run on one, to rounding, in every loss.
+
+Detectron2's `launch`, torchrun and srun (its variables) start them.
+"""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +78,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory, small_camvid, root):
-    """The results of every run by name, on each number of processes."""
+    """A function from what starts the processes to the results of every run by name."""
     base, output = tmp_path_factory.mktemp("trees"), tmp_path_factory.mktemp("runs")
     (base / "camvid").symlink_to(small_camvid / "camvid")
     run_script(
@@ -93,27 +97,78 @@ def results(tmp_path_factory, small_camvid, root):
         opts = [str(x) for item in chosen.items() for x in item]
         runs[name] = (str(root / "configs" / config), opts)
 
-    def start(processes):
-        folder = output / str(processes)
+    finished = {}
+
+    def start(kind):
+        folder = output / str(kind)
         folder.mkdir()
-        finished = subprocess.run(
-            [sys.executable, process_runs.__file__, str(processes), folder, json.dumps(runs)],
-            env={**os.environ, "DETECTRON2_DATASETS": str(base), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-        )
-        assert finished.returncode == 0, finished.stderr[-3000:]
+        words = [process_runs.__file__, str(kind), str(folder), json.dumps(runs)]
+        logs, processes = [], []
+        for launcher, variables in LAUNCHERS.get(kind, lambda: [([], {})])():
+            logs.append(folder / f"log{len(logs)}")
+            environment = {"DETECTRON2_DATASETS": str(base), "OMP_NUM_THREADS": "1"} | variables
+            with logs[-1].open("w") as log:  # a pipe that nobody reads yet would fill
+                processes.append(
+                    subprocess.Popen(
+                        [sys.executable, *launcher, *words],
+                        env={**os.environ, **environment},
+                        stdout=log,
+                        stderr=log,
+                    )
+                )
+        statuses = [process.wait() for process in processes]
+        assert not any(statuses), "".join(log.read_text()[-3000:] for log in logs)
         return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
 
-    with ThreadPoolExecutor() as pool:
-        counts = (1, 2, 4)
-        return dict(zip(counts, pool.map(start, counts), strict=True))
+    def find(*kinds):
+        missing = [kind for kind in kinds if kind not in finished]
+        with ThreadPoolExecutor() as pool:
+            finished.update(zip(missing, pool.map(start, missing), strict=True))
+        return [finished[kind] for kind in kinds]
+
+    return find
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return str(s.getsockname()[1])
+
+
+def one_node():
+    return [(["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"], {})]
+
+
+def two_nodes():
+    common = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    common += ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+    return [([*common, f"--node-rank={i}"], {}) for i in range(2)]
+
+
+def two_tasks():
+    task = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"}
+    task |= {"SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_TASKS_PER_NODE": "2"}
+    task |= {"MASTER_PORT": free_port()}
+    return [([], {**task, "SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)}) for i in range(2)]
+
+
+# What starts the processes: words of the command line and variables of each program to begin.
+LAUNCHERS = {"torchrun": one_node, "torchrun on two nodes": two_nodes, "srun": two_tasks}
+
+
+USUAL = (1, 2, 4, "torchrun on two nodes")
+
+
+@pytest.mark.parametrize(
+    "processes",
+    [*USUAL[1:]]
+    + [pytest.param(kind, marks=pytest.mark.faults_slow) for kind in ("torchrun", "srun")],
+)
 @pytest.mark.parametrize("name", RUNS)
 def test_every_logged_loss_is_that_of_one_process(results, name, processes):
-    one, several = results[1][name], results[processes][name]
+    if processes in USUAL:
+        results(*USUAL)  # at the same time
+    one, several = (found[name] for found in results(1, processes))
     totals = [losses["total_loss"] for losses in one["losses"]]
     assert len(totals) == 3 and len(set(totals)) == 3
     for expected, found in zip(one["losses"], several["losses"], strict=True):

@@ -131,8 +131,9 @@ def test_no_detections_in_both_are_equal():
     assert compare(none, none, "an image") == []
 
 
-def test_logits_are_compared_relative_to_the_largest():
-    logits = np.array([[100.0, -3.0]])
-    assert compare({"logits": logits}, {"logits": logits + 0.005}, "an image")
-    with pytest.raises(ExportError, match=r"logits by 0\.02, and 0\.01 is"):
-        compare({"logits": logits}, {"logits": logits + 0.02}, "an image")
+@pytest.mark.parametrize("largest, allowed", [(1.0, 1e-4), (50.0, 1e-4), (1000.0, 2e-3)])
+def test_logits_may_differ_by_rounding(largest, allowed):
+    logits = np.array([[largest, -0.5]])
+    assert compare({"logits": logits}, {"logits": logits + 0.9 * allowed}, "an image")
+    with pytest.raises(ExportError, match=f"and {allowed:.2g} is allowed"):
+        compare({"logits": logits}, {"logits": logits + 1.1 * allowed}, "an image")

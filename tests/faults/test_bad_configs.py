@@ -109,6 +109,63 @@ def test_what_may_become_of_the_file(folder, tried, name):
         assert isinstance(found, Error)
 
 
+def doubled(text, kind):
+    """Forty times a list or mapping of two of what is before: a few lines, and 2**40 values."""
+    for i in range(40):
+        first, second = f"&a{i} {text}", f"*a{i}"
+        text = f"[{first}, {second}]" if kind == "list" else f"{{a: {first}, b: {second}}}"
+    return text
+
+
+PLACES = ("DATASETS: {TRAIN: %s}", "OUTPUT_DIR: %s", "MODEL: %s", "SOLVER: {STEPS: %s}")
+PLACES += ("_BASE_: %s", "DATASETS: {CUSTOM: %s}", "NOTHING: %s")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", ["list", "mapping"])
+def test_aliases_that_stand_for_billions_of_values(folder, tried, place, kind):
+    tried(f"config: {kind} of aliases in {place}")
+    found = read(folder, (place % doubled("x", kind)).encode())
+    assert "aliases (*) make more than 100000 values" in found and len(found) < 500
+
+
+@pytest.mark.parametrize("text", ["&a [*a]", "&a {b: *a}", "&a {b: [1, {c: *a}]}"])
+def test_an_alias_inside_of_itself(folder, tried, text):
+    tried(f"config: {text}")
+    for place in PLACES:
+        assert "inside of what it names" in read(folder, (place % text).encode())
+
+
+def test_aliases_as_they_are_meant(folder):
+    text = b"MODEL: {PIXEL_MEAN: &a [1.0, 2.0, 3.0], PIXEL_STD: *a}"
+    found = read(folder, text)
+    assert list(found.MODEL.PIXEL_STD) == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_bases_without_end(folder, tried, twice):
+    """Each file names the next one, twice or once."""
+    tried(f"config: 200 bases, each named {'twice' if twice else 'once'}")
+    for i in range(200):
+        names = f"[step{i + 1}.yaml{f', step{i + 1}.yaml' if twice else ''}]"
+        (folder / f"step{i}.yaml").write_text(f"_BASE_: {names}\n")
+    (folder / "step200.yaml").write_text("VERSION: 2\n")
+    assert "builds on more than 100 files" in read(folder, {"_BASE_": "step0.yaml"})
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "~nobody-of-this-name/x.yaml", "a\0b"])
+def test_names_of_bases(folder, tried, name):
+    tried(f"config: _BASE_ {name[:20]!r}")
+    found = read(folder, {"_BASE_": name})
+    assert isinstance(found, Error) and len(found) < 500
+
+
+def test_a_device_as_base(folder):
+    (folder / "device.yaml").write_text("_BASE_: /dev/zero")
+    with pytest.raises(ValueError, match=r"^/dev/zero is not a regular file"):
+        get_cfg(folder / "device.yaml")
+
+
 @settings(
     max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED
 )

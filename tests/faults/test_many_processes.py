@@ -21,6 +21,7 @@ from srnet.engine import launch
 
 pytestmark = [pytest.mark.fault("many processes"), pytest.mark.faults_slow]
 SECONDS = 12  # the timeout
+LATEST = 300  # a bound for a machine that does much else; a quiet one needs a tenth of it
 
 
 def work(args) -> None:
@@ -30,6 +31,8 @@ def work(args) -> None:
     from detectron2.utils import comm
 
     rank = comm.get_rank()
+    if args.results:
+        return results(args)
     for step in range(10**9):
         dist.all_reduce(torch.tensor([step]))
         if step == 10:
@@ -43,6 +46,39 @@ def work(args) -> None:
         time.sleep(0.02)
 
 
+class Slow:
+    """An evaluator whose results take longer than the timeout, or never come."""
+
+    def __init__(self, args):
+        self.args = args
+
+    def reset(self):
+        pass
+
+    def evaluate(self):
+        from detectron2.utils import comm
+
+        comm.synchronize()
+        if comm.is_main_process():
+            end = time.monotonic() + 2 * SECONDS
+            while self.args.results == "slow" and time.monotonic() < end:
+                sum(range(1000))
+            time.sleep(600 if self.args.results == "never" else 0)
+
+
+def results(args):
+    """Evaluate twice."""
+    from detectron2.utils import comm
+    from srnet.engine.first_process import Awaited
+
+    for _ in range(2):
+        evaluator = Awaited(Slow(args))
+        evaluator.reset()
+        evaluator.evaluate()
+    comm.synchronize()
+    (Path(args.folder) / f"{comm.get_rank()}.done").touch()
+
+
 @pytest.fixture
 def start(tmp_path):
     """Start a launcher: start(num_gpus=2, ...)."""
@@ -50,7 +86,7 @@ def start(tmp_path):
 
     def begin(**options):
         defaults = {"num_machines": 1, "machine_rank": 0, "dist_url": "auto", "hangs": -1}
-        defaults |= {"timeout": SECONDS / 60, "fails": -1, "folder": str(tmp_path)}
+        defaults |= {"timeout": SECONDS / 60, "fails": -1, "results": "", "folder": str(tmp_path)}
         process = subprocess.Popen(
             [sys.executable, __file__, json.dumps(defaults | options)],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -71,7 +107,7 @@ def start(tmp_path):
 
 def pids(folder, count):
     """The ids of the processes, when all are at work."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + LATEST
     while time.monotonic() < end:
         if len(list(folder.glob("*.json"))) == count:
             return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(count)]
@@ -110,7 +146,7 @@ def test_a_stopped_rank_is_named(start, tmp_path, processes, rank):
     launcher = start(num_gpus=processes)
     found = pids(tmp_path, processes)
     os.kill(found[rank], signal.SIGSTOP)
-    said = line(launcher, SECONDS + 40)
+    said = line(launcher, LATEST)
     assert f"rank {rank} (process {found[rank]} on host {socket.gethostname()})" in said
     assert "did not answer within 0.2 minutes (--timeout)" in said
     assert said.count("rank ") == 1
@@ -121,7 +157,7 @@ def test_a_stopped_rank_is_named(start, tmp_path, processes, rank):
 def test_a_rank_that_hangs_is_named(start, tmp_path, processes):
     launcher = start(num_gpus=processes, hangs=1)
     found = pids(tmp_path, processes)
-    said = line(launcher, SECONDS + 40)
+    said = line(launcher, LATEST)
     assert f"rank 1 (process {found[1]} " in said and "did not answer within" in said
     assert said.count("rank ") == 1
     assert ended(found)
@@ -132,7 +168,7 @@ def test_a_killed_rank_ends_the_job(start, tmp_path, processes):
     launcher = start(num_gpus=processes)
     found = pids(tmp_path, processes)
     os.kill(found[1], signal.SIGKILL)
-    assert re.search("rank 1 ended with SIGKILL|rank 1 .* has ended", line(launcher, 40))
+    assert re.search("rank 1 ended with SIGKILL|rank 1 .* has ended", line(launcher, LATEST))
     assert ended(found)
 
 
@@ -140,7 +176,7 @@ def test_a_killed_rank_ends_the_job(start, tmp_path, processes):
 def test_an_error_of_one_rank_is_the_message(start, tmp_path, processes):
     launcher = start(num_gpus=processes, fails=1)
     found = pids(tmp_path, processes)
-    assert line(launcher, 60) == "launched: error: the data are gone"
+    assert line(launcher, LATEST) == "launched: error: the data are gone"
     assert ended(found)
 
 
@@ -152,7 +188,7 @@ def test_two_machines_name_the_rank_of_one(start, tmp_path, number):
     ]
     found = pids(tmp_path, 4)
     os.kill(found[3], number)
-    said = [line(machine, SECONDS + 40) for machine in machines]
+    said = [line(machine, LATEST) for machine in machines]
     assert f"rank 3 (process {found[3]} " in said[0]
     if number == signal.SIGSTOP:
         assert said[0] == said[1]
@@ -163,7 +199,7 @@ def test_two_machines_name_the_rank_of_one(start, tmp_path, number):
 def test_a_machine_that_does_not_come(start, here):
     url = free_url()
     launcher = start(num_gpus=1, num_machines=2, machine_rank=here, dist_url=url)
-    _, err = launcher.communicate(timeout=60)
+    _, err = launcher.communicate(timeout=LATEST)
     whom = f"1 of 2 machines at {url}" if here == 0 else f"the first machine at {url}"
     first, *_, last = [text for text in err.splitlines() if "wait" in text]
     assert first == f"waiting for {whom} (0 s so far)"
@@ -178,7 +214,7 @@ def test_a_port_that_is_taken(start):
         s.listen()
         port = s.getsockname()[1]
         launcher = start(num_gpus=1, num_machines=2, dist_url=f"tcp://127.0.0.1:{port}")
-        assert f"the port {port} is in use on this machine" in line(launcher, 60)
+        assert f"the port {port} is in use on this machine" in line(launcher, LATEST)
 
 
 def test_two_machines_of_one_rank(start):
@@ -186,14 +222,14 @@ def test_two_machines_of_one_rank(start):
     first = start(**common)
     assert "waiting for" in first.stderr.readline()
     twins = [start(**common, machine_rank=1) for _ in range(2)]
-    end = time.monotonic() + 60
+    end = time.monotonic() + LATEST
     while all(twin.poll() is None for twin in twins) and time.monotonic() < end:
         time.sleep(0.2)
     [refused] = [twin for twin in twins if twin.poll() is not None]
     [other] = [twin for twin in twins if twin is not refused]
     assert f"--machine-rank 1: the process {other.pid} on host" in line(refused, 1)
     first.kill()
-    assert "the first machine at" in line(other, 60)
+    assert "the first machine at" in line(other, LATEST)
 
 
 @pytest.mark.parametrize("option", ["num_machines", "num_gpus"])
@@ -201,8 +237,47 @@ def test_machines_with_other_numbers(start, option):
     common = {"num_gpus": 1, "num_machines": 2, "dist_url": free_url(), "timeout": 2}
     start(**common)
     other = start(**{**common, "machine_rank": 1, option: 3})
-    said = line(other, 60)
+    said = line(other, LATEST)
     assert f"--{option.replace('_', '-')} 3: the first machine" in said
+
+
+def test_results_that_take_longer_than_the_timeout(start, tmp_path):
+    launcher = start(num_gpus=2, results="slow")
+    _, err = launcher.communicate(timeout=LATEST)
+    assert launcher.returncode == 0, err[-3000:]
+    assert sorted(path.name for path in tmp_path.glob("*.done")) == ["0.done", "1.done"]
+
+
+def test_results_that_never_come(start):
+    said = line(start(num_gpus=2, results="never"), LATEST)
+    assert "rank 0 (process " in said and "did not answer within 0.2 minutes" in said
+
+
+SIGNALLED = """
+import os, signal, sys
+from srnet.engine import stop_signals_passed_on
+with stop_signals_passed_on(2):
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    raise AssertionError("not reached")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_before_there_are_processes(number):
+    command = [sys.executable, "-c", SIGNALLED, number.name]
+    assert subprocess.run(command).returncode == 128 + number
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("whom", ["launcher", "rank"])
+def test_a_signal_outside_of_a_training(start, tmp_path, number, whom):
+    """There is nothing to save: all end at once, with the status of the signal."""
+    launcher = start(num_gpus=2)
+    found = pids(tmp_path, 2)
+    os.kill(launcher.pid if whom == "launcher" else found[1], number)
+    _, err = launcher.communicate(timeout=LATEST)
+    assert launcher.returncode == 128 + number, err[-3000:]
+    assert ended(found)
 
 
 def test_a_launcher_that_is_killed_takes_its_processes_with_it(start, tmp_path):

@@ -11,6 +11,7 @@ from fvcore.nn import FlopCountAnalysis
 from srnet import layers
 from srnet.layers import NonLocal, SqueezeReasoning, context_conv
 from srnet.layers.folding import Cost, reconstruction_costs, total
+from srnet.layers.rates import Rates
 from srnet.layers.squeeze_autograd import second_moments
 from srnet.modeling.context import ContextConv
 from torch import nn
@@ -157,16 +158,16 @@ def test_costs_are_those_of_the_paper():
     """
     context, conv, x = head("gap")
     plain, folded = reconstruction_costs(context, conv, x.shape)
-    assert plain.products / 1e9 == pytest.approx(2.43, rel=0.01)
-    assert folded.products == 2 * 512 * 9 * 512 * 256
+    assert plain.convolved / 1e9 == pytest.approx(2.43, rel=0.01)
+    assert folded.multiplied == 2 * 512 * 9 * 512 * 256
     context, conv, x = head("ghp")
     plain, folded = reconstruction_costs(context, conv, x.shape)
-    assert plain.products / 1e9 == pytest.approx(3.64, rel=0.01)
+    assert plain.convolved / 1e9 == pytest.approx(3.64, rel=0.01)
     moments = 96 * 96 * 512 * 512 * 10 // 16 + 512 * 512 * 256
-    assert folded.products == 2 * 512 * 9 * 512 * 256 + moments
+    assert folded.multiplied == 2 * 512 * 9 * 512 * 256 + moments
     kept = reconstruction_costs(context, conv, x.shape, keeps_products=True)[1]
-    assert folded.products - kept.products == 512 * 9 * 512 * 256
-    assert total(Cost(3, 1)) == 19
+    assert folded.multiplied - kept.multiplied == 512 * 9 * 512 * 256
+    assert total(Cost(convolved=30, multiplied=4, elements=1), Rates(10, 2)) == 6
 
 
 def test_the_choice_can_be_made_by_hand():

@@ -212,12 +212,6 @@ def test_the_zoo_takes_names_alone(write, root):
             model_zoo.get_config(path)
 
 
-def test_a_bomb_of_aliases_is_refused_at_once(write):
-    lines = ["a0: &a0 {x: 1}"]
-    lines += [f"a{i}: &a{i} {{l: *a{i - 1}, r: *a{i - 1}}}" for i in range(1, 40)]
-    assert "no key a0" in message(KeyError, write("bomb.yaml", "\n".join(lines)))
-
-
 # --- keys and values
 
 

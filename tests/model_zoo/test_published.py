@@ -36,10 +36,10 @@ def model():
 
 @pytest.fixture
 def file(tmp_path, model, capsys):
-    """Weights that `srnet publish` wrote, in a table with its line."""
+    """Weights that `srnet export --format safetensors` wrote, in a table with its line."""
     torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
     path = tmp_path / "published.safetensors"
-    command = ["publish", "--config-file", CAMVID, "--output", str(path)]
+    command = ["export", "--format", "safetensors", "--config-file", CAMVID, "--output", str(path)]
     assert main([*command, "MODEL.WEIGHTS", str(tmp_path / "model.pth")]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     (tmp_path / "table.yaml").write_text(f"{line}\n")
@@ -116,11 +116,13 @@ def test_what_cannot_be_published(tmp_path, capsys):
     with pytest.raises(ValueError, match=r"head\.weight has values beyond"):
         halved({"head.weight": torch.full((2, 2), 1e6)})
     assert halved({"norm.running_var": torch.full((2,), 1e6)})["norm.running_var"].max() == 1e6
-    command = ["publish", "--config-file", CAMVID, "--output"]
+    command = ["export", "--format", "safetensors", "--config-file", CAMVID, "--output"]
     assert main([*command, str(tmp_path / "a.pth"), "MODEL.WEIGHTS", "x.pth"]) == 1
     assert "must end in .safetensors" in capsys.readouterr().err
     assert main([*command, str(tmp_path / "a.safetensors"), "MODEL.WEIGHTS", ""]) == 1
     assert "random weights" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "a.safetensors"), "--size", "64x64"]) == 1
+    assert "--size is for a graph" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -1,5 +1,7 @@
 """`srnet.Predictor` against Detectron2's own DefaultPredictor, and what it takes and refuses."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -7,7 +9,11 @@ import srnet
 import torch
 from detectron2.engine import DefaultPredictor
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+from srnet import get_cfg
 from srnet.data.read import UnreadableImageError
+from srnet.model_zoo.publish import publish
 from srnet.prediction.predictor import read_config
 
 FAMILIES = ("semantic", "instances", "panoptic", "classifier")
@@ -90,6 +96,16 @@ def test_grey_and_alpha_arrays(predictor, pixels):
     assert_same(ours(grey), ours(np.dstack([grey] * 3)))
 
 
+def test_an_opened_picture_is_turned_as_its_file_is(predictor, pixels, tmp_path):
+    picture = Image.fromarray(pixels())
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.png", exif=exif)
+    ours = predictor("semantic")
+    with Image.open(tmp_path / "turned.png") as opened:
+        assert_same(ours(opened), ours(tmp_path / "turned.png"))
+
+
 @pytest.mark.parametrize(
     "picture",
     [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)],
@@ -121,6 +137,21 @@ def test_weights_that_are_missing_or_do_not_fit(trained, tmp_path):
         srnet.Predictor(trained("semantic").config, weights="no.pth")
     with pytest.raises(RuntimeError, match=r"classifier\.pth"):
         srnet.Predictor(trained("semantic").config, weights=trained("classifier").weights)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_of_other_classes_are_refused(trained, tmp_path, family):
+    """As many of them, in another order: each region would get a wrong name."""
+    t, path = trained(family), str(tmp_path / "own.safetensors")
+    publish(get_cfg(t.config, ["MODEL.WEIGHTS", t.weights, *t.options]), path, name=t.config)
+    srnet.Predictor(t.config, weights=path, opts=t.options)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        classes = json.loads(file.metadata()["classes"])
+    save_file(tensors, path, {"classes": json.dumps(classes[::-1])})
+    with pytest.raises(ValueError, match=rf"own\.safetensors was .*: '{classes[-1]}' where the"):
+        srnet.Predictor(t.config, weights=path, opts=t.options)
+    srnet.Predictor(t.config, weights=path, opts=[*t.options, "MODEL.WEIGHTS_STRICT", False])
 
 
 def test_without_a_config_the_zoos_default_is_taken():

@@ -60,6 +60,17 @@ def add_srnet_config(cfg: CfgNode) -> None:
     cfg.SOLVER.BASE_LR_BATCH = 0
     # Number of micro-batches that each batch is split into, to save memory.
     cfg.SOLVER.ACCUMULATE = 1
+    # The precision of SOLVER.AMP.ENABLED: "bfloat16", "float16", whose losses are scaled, or "" for
+    # float16 on a GPU and bfloat16 on a CPU. With bfloat16 a GPU waits for nothing before a step.
+    cfg.SOLVER.AMP.PRECISION = ""
+    # How several processes share gradients: options of PyTorch's DistributedDataParallel.
+    cfg.SOLVER.DDP = CfgNode()
+    # Keep the gradients where they are exchanged: no copies, and memory of the size of the weights
+    # less.
+    cfg.SOLVER.DDP.GRADIENT_AS_BUCKET_VIEW = True
+    # Every iteration uses the same weights in the same order. That is so for semantic models and
+    # classifiers; a detector leaves out its mask head where an image has no objects.
+    cfg.SOLVER.DDP.STATIC_GRAPH = False
     # An exponential moving average of the weights.
     cfg.SOLVER.EMA = CfgNode()
     # Keep the average. It is what is evaluated during the training, and OUTPUT_DIR/ema has it.
@@ -185,6 +196,12 @@ def add_srnet_config(cfg: CfgNode) -> None:
     # The memory budget: this many pixels go through the network at once, but never less than a
     # window or an image.
     cfg.TEST.SEM_SEG.MAX_BATCH_PIXELS = 2**22
+
+    # Write OUTPUT_DIR/inference/sem_seg_predictions.json: the masks of all classes of all images,
+    # in COCO's result format for stuff. It takes a third of a second for an image of 1024 x 2048
+    # pixels. Cityscapes' evaluation has no such file: "srnet submit cityscapes" writes label
+    # images.
+    cfg.TEST.SEM_SEG_PREDICTIONS = False
 
     # The best checkpoint of a training, OUTPUT_DIR/model_best.pth: the weights with the best value
     # of a metric. With SOLVER.EMA they are the averaged ones, which are what is evaluated.

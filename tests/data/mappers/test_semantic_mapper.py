@@ -77,7 +77,7 @@ def test_bad_label_in_training_only(tmp_path):
 def test_output_equals_the_input_without_augmentation(blocks):
     out = mapper()(blocks)
     label = np.array(Image.open(blocks["sem_seg_file_name"]))
-    assert (out["image"].dtype, out["sem_seg"].dtype) == (torch.float32, torch.int64)
+    assert (out["image"].dtype, out["sem_seg"].dtype) == (torch.uint8, torch.int64)
     np.testing.assert_array_equal(out["sem_seg"].numpy(), label)
     np.testing.assert_array_equal(out["image"].numpy(), np.stack([20.0 * label + 10] * 3))
     assert "sem_seg_file_name" in blocks  # the record is the dataset's

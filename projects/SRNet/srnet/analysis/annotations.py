@@ -1,7 +1,8 @@
-"""How long the annotations of a dataset in COCO's format take to read, with checks and without.
+"""What the annotations of a dataset in COCO's format cost to read, in one process and in several.
 
-Detectron2's loader reads them without; this project's checks and completes them. Both read the same
-drawn file, in turns. Counted are seconds of the processor, not of the clock.
+Detectron2's loader reads them without checks, in each process; this project's checks and completes
+them, in one process of a machine for all. Both read the same drawn file, in turns. Counted are
+seconds of the processor, not of the clock.
 """
 
 import gc
@@ -10,12 +11,25 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import (
+    DatasetCatalog,
+    DatasetFromList,
+    MetadataCatalog,
+    get_detection_dataset_dicts,
+)
 from detectron2.data.datasets import load_coco_json, register_coco_instances
+from detectron2.engine import launch
+from detectron2.utils import comm
 
 from srnet.data.records import load_dataset
+from srnet.data.shared_records import load_once
+
+from .process_memory import read_proc
 
 PER_IMAGE = 7  # instances; train2017 has 7.3
 CORNERS = 24  # of a polygon
@@ -94,6 +108,77 @@ def read_times(json_file: str, rounds: int = 3) -> dict[str, list[float]]:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
     return times
+
+
+class ProcessCost(NamedTuple):
+    """What a process pays for the records of a dataset.
+
+    Attributes:
+        seconds: of the processor, until all records have been read once.
+        peak: GB by which its memory grew at its peak.
+        shared: GB of files in its memory beyond what was there, which all processes share.
+    """
+
+    seconds: float
+    peak: float
+    shared: float
+
+
+def process_costs(json_file: str, processes: int) -> dict[str, list[ProcessCost]]:
+    """Measure both loaders in several processes that start together, as a training does.
+
+    Args:
+        json_file: in COCO's instance format.
+        processes: how many.
+
+    Returns:
+        "Detectron2" and "this project": the cost of each process.
+    """
+    costs = {}
+    for loader in ("Detectron2", "this project"):
+        with TemporaryDirectory(prefix="annotations") as folder:
+            arguments = (json_file, loader, folder)
+            launch(_measure_process, processes, dist_url="auto", args=arguments)
+            texts = [Path(folder, str(rank)).read_text() for rank in range(processes)]
+        costs[loader] = [ProcessCost(*map(float, text.split())) for text in texts]
+    return costs
+
+
+def _measure_process(json_file: str, loader: str, folder: str) -> None:
+    name, root = "annotations_benchmark", os.path.dirname(json_file)
+    register_coco_instances(name, {}, json_file, root)
+    memory, files = (read_proc("self/status", field) for field in ("VmRSS", "RssFile"))
+    started = time.process_time()
+    if loader == "Detectron2":
+        records = DatasetFromList(get_detection_dataset_dicts([name]), copy=False)
+    else:
+        records, _ = load_once(lambda: (load_dataset(name, masks=True), None), [name])
+    for index in range(len(records)):
+        records[index]
+    seconds = time.process_time() - started
+    peak = (read_proc("self/status", "VmHWM") - memory) / 1e9
+    shared = (read_proc("self/status", "RssFile") - files) / 1e9
+    Path(folder, str(comm.get_rank())).write_text(f"{seconds} {peak} {shared}")
+    comm.synchronize()
+
+
+def processes_to_text(costs: dict[str, list[ProcessCost]]) -> str:
+    """Format the costs of processes: a line a process, first the one that reads for all."""
+    lines = []
+    for loader, values in costs.items():
+        for rank, (seconds, peak, shared) in enumerate(values):
+            lines.append(
+                f"{loader}, process {rank} of {len(values)}: {seconds:.2f} s, peak {peak:.2f} GB, "
+                f"of which {shared:.2f} GB shared"
+            )
+    ours, theirs = costs["this project"], costs["Detectron2"]
+    ratio = sum(x.seconds for x in ours) / sum(x.seconds for x in theirs)
+    lines.append(f"time of all, this project / Detectron2: {ratio:.3f}")
+    once = max(x.shared for x in ours)
+    memory = once + sum(x.peak - x.shared for x in ours)
+    ratio = memory / sum(x.peak for x in theirs)
+    lines.append(f"memory of all, this project / Detectron2: {ratio:.3f}")
+    return "\n".join(lines) + "\n"
 
 
 def to_text(times: dict[str, list[float]], images: int) -> str:

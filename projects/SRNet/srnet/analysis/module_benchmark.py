@@ -44,7 +44,7 @@ class Head(nn.Module):
 
 def build(name: str, channels: int, *, head: bool = False) -> nn.Module:
     """Build a module of `NAMES`, alone or in the head of Table IV."""
-    context = get_cfg().MODEL.CONTEXT
+    context = get_cfg(opts=["MODEL.DEVICE", "cpu"]).MODEL.CONTEXT  # no word on a missing GPU
     words = name.split()
     context.NAME = "" if name == "none" else words[0]
     if len(words) > 1:

@@ -1,6 +1,7 @@
 """Measurements of the context modules as a table, a CSV file and a plot."""
 
 import csv
+import math
 from pathlib import Path
 
 from tabulate import tabulate
@@ -29,23 +30,29 @@ def to_markdown(rows: list[dict], reference: str = REFERENCE) -> str:
 
 
 def plot(rows: list[dict], path: Path) -> None:
-    """Draw the forward time over the size of the map, a line a module, as Fig. 5(a)."""
+    """Draw the forward time over the positions of the map, a line a module, as Fig. 5(a).
+
+    Both axes are logarithmic: a module whose cost grows with the positions is a line of slope 1.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.8), layout="constrained", dpi=150)
     axes = figure.subplots()
-    sizes = list(dict.fromkeys(row["size"] for row in rows))
+    sizes = {size: math.prod(map(int, size.split(" x "))) for size in (row["size"] for row in rows)}
     lines: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
         if row["pass"] == "forward" and row["median"] is not None:
-            lines.setdefault(row["module"], []).append((sizes.index(row["size"]), row["median"]))
+            lines.setdefault(row["module"], []).append((sizes[row["size"]], row["median"]))
     styles = ("-", "--", ":")
     for i, (name, points) in enumerate(lines.items()):
-        line = axes.plot(*zip(*points, strict=True), styles[i // 10], marker="o", label=name)[0]
+        line = axes.plot(
+            *zip(*sorted(points), strict=True), styles[i // 10], marker="o", label=name
+        )[0]
         if name == REFERENCE:
             line.set(linewidth=3, color="black")
-    axes.set_xticks(range(len(sizes)), sizes)
-    axes.set(xlabel="map (height x width)", ylabel="forward (ms)", yscale="log")
+    axes.set(xlabel="map (height x width)", ylabel="forward (ms)", xscale="log", yscale="log")
+    axes.set_xticks(list(sizes.values()), list(sizes))
+    axes.minorticks_off()
     figure.legend(fontsize="small", loc="outside right upper", handlelength=4)
     axes.grid(alpha=0.3)
     with written_to(path):

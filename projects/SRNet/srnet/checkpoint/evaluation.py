@@ -1,9 +1,34 @@
 """Weights for an evaluation: all of the model's, or an error."""
 
+import os
+
 from detectron2.config import CfgNode
 from torch import nn
 
+from srnet.modeling import build_model
+
 from .checkpointer import Checkpointer
+from .places import find_place
+
+
+def load_trained_model(cfg: CfgNode) -> nn.Module:
+    """Build the model of a config with its weights, in eval mode.
+
+    Without `MODEL.WEIGHTS_STRICT` the weights may be empty: they are random then.
+
+    Raises:
+        FileNotFoundError: `MODEL.WEIGHTS` is empty or no file.
+        RuntimeError: they are not the model's.
+    """
+    weights = cfg.MODEL.WEIGHTS
+    if not weights and cfg.MODEL.WEIGHTS_STRICT:
+        raise FileNotFoundError("no weights: end the command with MODEL.WEIGHTS and a checkpoint")
+    path = find_place(weights).path if weights else ""
+    if weights and "://" not in path and not os.path.isfile(path):
+        raise FileNotFoundError(f"the checkpoint MODEL.WEIGHTS={weights} is missing")
+    model = build_model(cfg)
+    load_for_evaluation(cfg, model)
+    return model.eval()
 
 
 def load_for_evaluation(cfg: CfgNode, model: nn.Module, *, resume: bool = False) -> None:

@@ -30,9 +30,7 @@ def read_safetensors(path: str) -> dict[str, dict]:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is a damaged or cut safetensors file ({error}): copy or download it again"
-        ) from error
+        raise _damaged(path, error) from error
     if TENSORS in metadata:
         found = hash_of(tensors)
         if found != metadata[TENSORS]:
@@ -42,6 +40,21 @@ def read_safetensors(path: str) -> dict[str, dict]:
             )
     model = {name: t.float() if t.dtype in HALVES else t for name, t in tensors.items()}
     return {"model": model, "metadata": metadata}
+
+
+def read_metadata(path: str) -> dict[str, str]:
+    """The texts of a file by name, without its tensors; see :func:`read_safetensors` for errors."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is a damaged or cut safetensors file ({error}): copy or download it again"
+    )
 
 
 def safetensors_bytes(state: Mapping[str, torch.Tensor], **metadata: str) -> bytes:

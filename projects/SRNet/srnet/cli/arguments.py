@@ -140,8 +140,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=10.0,
         metavar="MINUTES",
-        help="how long processes and machines wait for each other, also while the first one "
-        "computes the results of an evaluation (default: 10)",
+        help="how long processes and machines wait for one that does not answer (default: 10)",
     )
 
 
@@ -162,6 +161,26 @@ def add_size(
         metavar="HxW",
         default=sizes if several or not sizes else sizes[0],
         help=f"{help} (default: {default})" if default else help,
+    )
+
+
+def add_repeats(
+    parser: argparse.ArgumentParser, *, warmup: int, repeats: int, before: str = "runs before"
+) -> None:
+    """Add --warmup and --repeats with their defaults; `before` is what the first one says."""
+    parser.add_argument(
+        "--warmup",
+        type=at_least(0),
+        default=warmup,
+        metavar="N",
+        help=f"{before} (default: {warmup})",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=at_least(1),
+        default=repeats,
+        metavar="N",
+        help=f"timed runs (default: {repeats})",
     )
 
 

@@ -21,8 +21,8 @@ def train_or_evaluate(args: argparse.Namespace) -> None:
     """Run one process of a training or an evaluation.
 
     Args:
-        args: `config_file`, `opts`, `eval_only` and `resume`; `plots` and `against` where the
-            command has them.
+        args: `config_file`, `opts`, `eval_only`, `resume`, `restarted` and `may_restart`; `plots`
+            and `against` where the command has them.
     """
     from srnet.engine import evaluate, train
 
@@ -32,7 +32,8 @@ def train_or_evaluate(args: argparse.Namespace) -> None:
         if getattr(args, "plots", False):
             _plot(cfg, results, args.against)
     else:
-        train(cfg, resume=args.resume)
+        # torchrun repeats the command line of the first start.
+        train(cfg, resume=args.resume or args.restarted, may_restart=args.may_restart)
 
 
 def _plot(cfg: "CfgNode", results: dict, against: "Path | None") -> None:

@@ -16,17 +16,18 @@ COMMANDS = {
     "prepare": "Prepare a dataset: from its official release to this project's layout",
     "analyze": "Count parameters, multiply-adds and activations",
     "benchmark": "Measure latency, modules, sliding windows or data loading",
+    "figures": "Draw the figures of the paper, with their numbers",
     "visualize": "Draw predictions of one or more models beside images and their truth",
     "plot": "Draw the curves of trainings in one figure",
     "metrics": "Print the last evaluation of a training as a table",
     "compare": "Compare the IoU of each class in two evaluations",
     "convert": "Convert published weights, or a classifier to a backbone",
     "export": "Export to ONNX, TorchScript or torch.export, and compare with the model",
-    "publish": "Write trained weights for others, as safetensors with their hash",
     "submit": "Make an archive for a test server",
+    "sweep": "Train the rows of a table with several seeds, and compare them",
 }
 # Commands that have commands of their own.
-GROUPS = ("data", "prepare", "benchmark", "convert", "submit")
+GROUPS = ("data", "prepare", "benchmark", "figures", "convert", "submit")
 ABOUT = """Squeeze Reasoning (SRNet): train, evaluate and measure its models.
 
 Example:

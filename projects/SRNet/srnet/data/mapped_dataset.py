@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
+
+from .transfer import DeviceBatches
 
 Item = TypeVar("Item", covariant=True)
 
@@ -64,9 +66,8 @@ class FilledBatches:
             before it.
     """
 
-    def __init__(self, loader: DataLoader):
+    def __init__(self, loader: DeviceBatches):
         self.loader = loader
-        self.dataset = loader.dataset
 
     def __len__(self) -> int:
         return len(self.loader)

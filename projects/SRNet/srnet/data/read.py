@@ -50,10 +50,15 @@ def decode(path: str | os.PathLike, what: str = "image") -> Image.Image:
     """
     with _opened(path, what) as image:
         image.load()
-        turn = _TURNS.get(_orientation(image))
-        turned = image if turn is None else image.transpose(turn)
-        turned.format = image.format  # a transposed image has none
-        return turned
+        return upright(image)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn a decoded image as its EXIF tag tells."""
+    turn = _TURNS.get(_orientation(image))
+    turned = image if turn is None else image.transpose(turn)
+    turned.format = image.format  # a transposed image has none
+    return turned
 
 
 def stored_size(path: str | os.PathLike, what: str = "image") -> tuple[int, int]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from detectron2.data import transforms as T
-from fvcore.transforms.transform import PadTransform
+from fvcore.transforms.transform import NoOpTransform, PadTransform, Transform
 
 
 class PadToSize(T.Augmentation):
@@ -24,10 +24,12 @@ class PadToSize(T.Augmentation):
         self.values = values
         self.label = label
 
-    def get_transform(self, image: np.ndarray) -> "ChannelPad":
+    def get_transform(self, image: np.ndarray) -> Transform:
         """The padding of an image (H, W, C)."""
         height, width = image.shape[:2]
         below, right = max(self.size[0] - height, 0), max(self.size[1] - width, 0)
+        if not (below or right):
+            return NoOpTransform()  # so the image stays uint8
         return ChannelPad(right, below, width, height, self.values, self.label)
 
 

@@ -2,37 +2,20 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import torch
-from detectron2.engine import AMPTrainer, SimpleTrainer
-
-from .randomness import SeededIterations
 
 
-class FiniteLosses(SimpleTrainer):
-    """Mixed into a Detectron2 trainer: a loss that is not finite is named before the step is made.
+def check_finite(losses: Mapping[str, float]) -> None:
+    """Check the losses of this process.
 
     Detectron2 looks at the sum over the terms of all processes, on the main one. Here each process
     looks at its own terms.
+
+    Raises:
+        FloatingPointError: one is not finite; the message names it.
     """
-
-    def _write_metrics(
-        self, loss_dict: Mapping[str, torch.Tensor], *args: Any, **kwargs: Any
-    ) -> None:
-        values = {name: loss.item() for name, loss in loss_dict.items()}
-        wrong = [f"{name} is {v}" for name, v in values.items() if not math.isfinite(v)]
-        if wrong:
-            raise FloatingPointError(f"the loss {', '.join(wrong)}")
-        super()._write_metrics(loss_dict, *args, **kwargs)
-
-
-class FiniteTrainer(SeededIterations, FiniteLosses):
-    """Detectron2's SimpleTrainer that names the loss that is not finite."""
-
-
-class FiniteAMPTrainer(SeededIterations, FiniteLosses, AMPTrainer):
-    """Detectron2's AMPTrainer that names the loss that is not finite."""
+    wrong = [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]
+    if wrong:
+        raise FloatingPointError(f"the loss {', '.join(wrong)}")
 
 
 def advise_after_divergence(

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +35,11 @@ def _beat(rank: int) -> str:
 
 def _who(rank: int) -> str:
     return f"srnet/who/{rank}"
+
+
+def _heard(first: int) -> str:
+    """Set by the launcher that has the ranks from `first` on, when it knows why all end."""
+    return f"srnet/heard/{first}"
 
 
 def _call(rank: int) -> str:
@@ -158,8 +164,19 @@ class Watch(contextlib.AbstractContextManager):
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._end.set()
         self._thread.join(2 * BEAT_SECONDS)
+        if self.reason and 0 in self.local:
+            self._let_others_hear()
         if self.reason and isinstance(error, ProcessExitedException | ProcessRaisedException):
             raise TimeoutError(self.reason) from None
+
+    def _let_others_hear(self) -> None:
+        """Keep the store, which ends with this process, until the other launchers know why."""
+        firsts = range(0, self.world_size, len(self.local))
+        end = time.monotonic() + ROLL_CALL_SECONDS
+        while time.monotonic() < end:
+            if self.meeting.store.check([_heard(first) for first in firsts]):
+                return
+            time.sleep(BEAT_SECONDS / 5)
 
     def _run(self) -> None:
         try:
@@ -178,9 +195,7 @@ class Watch(contextlib.AbstractContextManager):
         while not self._end.wait(BEAT_SECONDS):
             looks += 1
             if self.meeting.store.check([FAILURE]):
-                failure = json.loads(self.meeting.store.get(FAILURE))
-                self.reason = failure["text"]
-                self._kill(failure["ranks"])
+                self._end_all(json.loads(self.meeting.store.get(FAILURE)))
                 return
             if looks % every or not self.meeting.store.check(beats):
                 continue
@@ -191,11 +206,17 @@ class Watch(contextlib.AbstractContextManager):
             last = now
             gone = [rank for rank, count in enumerate(silent) if count * BEAT_SECONDS > limit]
             if gone:
-                names = _names(self.meeting, gone)
-                self.reason = f"{names} did not answer within {minutes(self.meeting.timeout)}"
-                self.reason += " (--timeout)"
-                self._kill(list(range(self.world_size)))
+                text = f"{_names(self.meeting, gone)} did not answer within "
+                text += f"{minutes(self.meeting.timeout)} (--timeout)"
+                failure = json.dumps({"text": text, "ranks": list(range(self.world_size))})
+                # The first launcher to notice tells the others.
+                self._end_all(json.loads(self.meeting.store.compare_set(FAILURE, "", failure)))
                 return
+
+    def _end_all(self, failure: dict) -> None:
+        self.reason = failure["text"]
+        self.meeting.store.set(_heard(self.local.start), "")
+        self._kill(failure["ranks"])
 
     def _kill(self, ranks: list[int]) -> None:
         """Kill those of some processes that are on this machine: stopped ones take no SIGTERM."""
@@ -204,3 +225,24 @@ class Watch(contextlib.AbstractContextManager):
                 pid = json.loads(self.meeting.store.get(_who(rank)))["pid"]
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+class OwnWatch(Watch):
+    """For a process without a launcher of this project: it ends itself when a rank is silent.
+
+    Most often the error of a collective operation is faster and says the same. NCCL has none, and
+    one that hangs elsewhere would wait for ever.
+
+    Args:
+        meeting: the store.
+        world_size: number of processes on all machines.
+        rank: of this process.
+    """
+
+    def __init__(self, meeting: Meeting, world_size: int, rank: int):
+        super().__init__(meeting, world_size, range(rank, rank + 1))
+
+    def _kill(self, ranks: list[int]) -> None:
+        if self.local.start in ranks and not self._end.wait(2 * ROLL_CALL_SECONDS):
+            print(f"error: {self.reason}", file=sys.stderr, flush=True)
+            os._exit(1)

@@ -2,12 +2,12 @@
 
 import argparse
 import os
+import signal
 from collections.abc import Callable
 from datetime import timedelta
 
 import detectron2.engine
 import torch
-import torch.distributed as dist
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.evaluation import verify_results
@@ -15,16 +15,18 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessExitedException
 
-from srnet.checkpoint import load_for_evaluation
+from srnet.checkpoint import find_checkpoints, load_for_evaluation
 from srnet.data.paths import written_to
 from srnet.evaluation.results import by_dataset, write_results
 from srnet.modeling import build_model
 
+from .cluster import find_place
 from .explain import training_errors_explained
 from .heartbeat import Heartbeat, Watch
 from .meeting import as_agent_store, join, meet, parse_url
-from .processes import close_process_groups, share_cpu_threads
+from .processes import limit_gloo_group, run_process, share_cpu_threads
 from .signals import stop_signals_passed_on
+from .started import OtherCheckpoints, run_at_place
 from .trainer import Trainer
 
 DEFAULT_MINUTES = 10.0  # that processes wait for each other; Detectron2 has 30
@@ -33,25 +35,32 @@ DEFAULT_MINUTES = 10.0  # that processes wait for each other; Detectron2 has 30
 def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
     """Run a function in as many processes as the command line asks for.
 
-    Several processes start anew and import `main`, so it has to be a function of a module.
+    Several processes start anew and import `main`, so it has to be a function of a module. Where
+    torchrun or SLURM's srun has started this process, it is one of those that they started.
 
     Args:
         main: what each process runs.
         args: its argument, with `num_gpus`, `num_machines`, `machine_rank`, `dist_url`, and
-            `timeout` in minutes (10 without it).
+            `timeout` in minutes (10 without it). `restarted` and `may_restart` are set: whether
+            torchrun has started the processes again, and whether it would.
 
     Raises:
-        ValueError: one of these contradicts the machine or the others.
+        ValueError: one of these contradicts the machine, the others or the environment.
         ChildProcessError: a process was killed.
         TimeoutError: a machine did not come, or a process did not answer; the message names it.
         SystemExit: a signal stopped the training in all processes; 128 plus its number.
     """
     check_processes(args)
+    timeout = timedelta(minutes=getattr(args, "timeout", DEFAULT_MINUTES))
+    args.restarted = args.may_restart = False
+    place = find_place(args)
+    if place is not None:
+        run_at_place(main, args, place, timeout)
+        return
     processes = args.num_gpus * args.num_machines
     if processes == 1:
         run_process(main, args)
         return
-    timeout = timedelta(minutes=getattr(args, "timeout", DEFAULT_MINUTES))
     meeting = meet(args, timeout)
     first = args.machine_rank * args.num_gpus
     try:
@@ -92,18 +101,14 @@ def run_one_of_many(
         port: where the launch has its store.
         timeout: of collective operations.
     """
-    if dist.get_backend() != dist.Backend.GLOO:
-        # Detectron2 makes this group with PyTorch's default.
-        dist.distributed_c10d._set_pg_timeout(timeout, comm._get_global_gloo_group())
+    limit_gloo_group(timeout)
     heartbeat = Heartbeat(join(host, port, timeout), comm.get_rank(), comm.get_world_size())
     with heartbeat.beating():
-        return run_process(main, args)
-
-
-@close_process_groups
-def run_process(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> object:
-    """Run one of the processes."""
-    return main(args)
+        try:
+            return run_process(main, args)
+        except KeyboardInterrupt:
+            # PyTorch would take it for the end of the parent, and end this process with 0.
+            raise SystemExit(128 + signal.SIGINT) from None
 
 
 def check_processes(args: argparse.Namespace) -> None:
@@ -150,13 +155,23 @@ def set_up(cfg: CfgNode, args: argparse.Namespace) -> None:
         share_cpu_threads()
 
 
-def train(cfg: CfgNode, *, resume: bool = False) -> None:
+def train(cfg: CfgNode, *, resume: bool = False, may_restart: bool = False) -> None:
     """Train the model of a config.
 
     Args:
         cfg: a frozen config.
         resume: whether to continue from the newest checkpoint in `OUTPUT_DIR`.
+        may_restart: whether the launcher would start a failed training again, which then resumes.
+
+    Raises:
+        OtherCheckpoints: the training may be started again, and would resume from a checkpoint of
+            another one.
     """
+    if may_restart and not resume and find_checkpoints(cfg.OUTPUT_DIR):
+        raise OtherCheckpoints(
+            f"OUTPUT_DIR {cfg.OUTPUT_DIR} has checkpoints of another training, and torchrun's "
+            "--max-restarts would continue from them: give --resume, or choose another OUTPUT_DIR"
+        )
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=resume)
     trainer.train()

@@ -14,10 +14,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import TypeGuard
 
 from detectron2.utils import comm
 
-from srnet.data.paths import written_to
+from srnet.data.paths import check_regular, written_to
 
 NAME = "training.lock"
 REFRESH_SECONDS = 60
@@ -143,14 +144,14 @@ def read_owner(path: str) -> dict | None:
         return None
     try:
         owner = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) else {}
 
 
 def is_held(owner: dict, path: str) -> bool:
     """Whether the owner of a lock still runs, and is not this process."""
-    if owner.get("host") == socket.gethostname() and isinstance(owner.get("pid"), int):
+    if owner.get("host") == socket.gethostname() and is_process_id(owner.get("pid")):
         if owner["pid"] == os.getpid():
             return False
         return process_exists(owner["pid"]) and (
@@ -162,6 +163,11 @@ def is_held(owner: dict, path: str) -> bool:
         return False
     # A lock without a text may be one that is being written.
     return age < (STALE_SECONDS if owner else REFRESH_SECONDS)
+
+
+def is_process_id(value: object) -> TypeGuard[int]:
+    """Whether a value may be the id of a process."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
 
 
 def process_exists(pid: int) -> bool:
@@ -189,6 +195,12 @@ def process_start(pid: int) -> str | None:
     )
 
 
+def cpu_seconds(pid: int) -> float:
+    """The CPU time that a process has used; 0 where it is gone or the system does not tell."""
+    fields = _process_fields(pid)
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
 def _process_fields(pid: int) -> list[str]:
     """/proc/PID/stat after the process's name, which may hold spaces: its state, its parent, ..."""
     return (_read(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
@@ -196,7 +208,8 @@ def _process_fields(pid: int) -> list[str]:
 
 def _read(path: str) -> str | None:
     try:
-        with open(path) as f:
+        check_regular(path)
+        with open(path, errors="replace") as f:
             return f.read()
     except (FileNotFoundError, ProcessLookupError):
         return None

@@ -1,8 +1,11 @@
-"""Where the machines of a launch meet: they find each other, or say for whom they wait.
+"""Where machines or processes meet: they find each other, or say for whom they wait.
 
-The launcher of the first machine keeps a TCPStore at `--dist-url`, its processes and those of the
-other machines are clients of it. So the machines can be counted before any process is started, and
-the store outlives a process that is killed.
+Detectron2's `launch`: the launcher of the first machine keeps a TCPStore at `--dist-url`, its
+processes and those of the other machines are clients of it. So the machines can be counted before
+any process is started, and the store outlives a process that is killed.
+
+torchrun and srun: all processes are there already and meet at MASTER_ADDR:MASTER_PORT. torchrun
+keeps a store there, which outlives a restart of the processes; under srun the first process does.
 """
 
 import argparse
@@ -12,16 +15,19 @@ import os
 import socket
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import NamedTuple
 from urllib.parse import urlparse
 
-from torch.distributed import DistError, DistNetworkError, TCPStore
+from torch.distributed import DistError, DistNetworkError, PrefixStore, Store, TCPStore
 
+from .cluster import Place
 from .lock import process_exists
 
 SAY_SECONDS = 30.0
+LEAVE_SECONDS = 10.0
 LOOK_SECONDS = 0.2
 AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
 
@@ -34,12 +40,18 @@ class Meeting(NamedTuple):
         port: where it is.
         timeout: of its operations.
         store: the client, in the first launcher also the server.
+        room: the prefix of all keys of a start of processes.
+        starts: how many starts of processes have met at this store, with this one.
+        lobby: the store of all starts.
     """
 
     host: str
     port: int
     timeout: timedelta
-    store: TCPStore
+    store: Store
+    room: str = ""
+    starts: int = 1
+    lobby: Store | None = None
 
     @property
     def url(self) -> str:
@@ -47,10 +59,41 @@ class Meeting(NamedTuple):
         return f"tcp://{_in_url(self.host)}:{self.port}"
 
 
-def join(host: str, port: int, timeout: timedelta) -> Meeting:
+class Guest(NamedTuple):
+    """Who comes to a meeting.
+
+    Attributes:
+        kind: "machine" or "process".
+        rank_name: the option or variable of its rank.
+        rank: from 0.
+        size: how many there are.
+        numbers: what must be the same for all, by the names of options or variables.
+    """
+
+    kind: str
+    rank_name: str
+    rank: int
+    size: int
+    numbers: dict[str, int]
+
+
+def machine_of(args: argparse.Namespace) -> Guest:
+    """The machine of a command line."""
+    numbers = {"--num-machines": args.num_machines, "--num-gpus": args.num_gpus}
+    return Guest("machine", "--machine-rank", args.machine_rank, args.num_machines, numbers)
+
+
+def process_at(place: Place) -> Guest:
+    """The process at a place."""
+    numbers = {place.size_name: place.world_size}
+    numbers |= {"the number of processes on a machine": place.local_size}
+    return Guest("process", place.rank_name, place.rank, place.world_size, numbers)
+
+
+def join(host: str, port: int, timeout: timedelta, room: str = "") -> Meeting:
     """Connect to the store of a launch."""
-    store = TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timeout)
-    return Meeting(host, port, timeout, store)
+    store: Store = TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timeout)
+    return Meeting(host, port, timeout, PrefixStore(room, store) if room else store, room)
 
 
 def meet(args: argparse.Namespace, timeout: timedelta) -> Meeting:
@@ -73,23 +116,74 @@ def meet(args: argparse.Namespace, timeout: timedelta) -> Meeting:
         _wait_for_address(host, port, timeout, "the first machine")
         meeting = join(host, port, timeout)
     if args.num_machines > 1:
-        _sign_in(meeting.store, args)
-        missing = list(range(args.num_machines))
+        guest = machine_of(args)
+        _sign_in(meeting.store, guest)
+        _wait_for_guests(meeting, guest)
+    return meeting
 
-        def complete() -> bool:
-            missing[:] = [rank for rank in missing if not meeting.store.check([_key(rank)])]
-            return not missing
 
-        try:
+def meet_processes(place: Place, timeout: timedelta) -> Meeting:
+    """Wait until all processes that torchrun or srun started are there.
+
+    The keys of one start of the processes must not meet those of an earlier one, which are still in
+    torchrun's store. So the first process names a room to everyone who knocks, and all go on there.
+
+    Args:
+        place: of this process.
+        timeout: how long to wait.
+
+    Raises:
+        ConnectionError: the store is gone.
+        TimeoutError: processes are missing; the message has their ranks.
+        OSError: the port is taken.
+        ValueError: another process has the same rank, or was started with other numbers.
+    """
+    opens = place.rank == 0 and not place.hosted
+    who = "the store of torchrun" if place.hosted else "the first process"
+    if opens:
+        local = place.local_size == place.world_size
+        lobby = _open(place.host, place.port, timeout, local=local)
+    else:
+        _wait_for_address(place.host, place.port, timeout, who)
+        lobby = join(place.host, place.port, timeout)
+    name, guest = uuid.uuid4().hex, process_at(place)
+    doors = [f"srnet/door/{rank}" for rank in range(1, place.world_size)]
+
+    def let_in() -> None:
+        for door in doors:
+            if lobby.store.check([door]):
+                lobby.store.set(lobby.store.get(door).decode(), name)
+
+    try:
+        if place.rank:
+            lobby.store.set(doors[place.rank - 1], name)
             _wait(
-                complete,
-                lambda: f"{len(missing)} of {args.num_machines} machines at {meeting.url}",
-                lambda: f"the machine-rank {', '.join(map(str, missing))} is missing",
+                lambda: lobby.store.check([name]),
+                lambda: f"the first process at {lobby.url}",
+                lambda: f"{guest.rank_name} 0 has not come",
                 timeout,
             )
-        except DistError as error:
-            raise ConnectionError(f"the first machine at {meeting.url} has ended") from error
-    return meeting
+            name = lobby.store.get(name).decode()
+        meeting = lobby._replace(store=PrefixStore(name, lobby.store), room=name)
+        if place.rank == 0:
+            meeting.store.set("starts", str(lobby.store.add("srnet/starts", 1)))
+        _sign_in(meeting.store, guest)
+        _wait_for_guests(meeting, guest, meanwhile=let_in if place.rank == 0 else None)
+        starts = int(meeting.store.get("starts"))
+        return meeting._replace(starts=starts, lobby=lobby.store)
+    except DistError as error:
+        raise ConnectionError(f"{who} at {lobby.url} has ended") from error
+
+
+def leave(meeting: Meeting, place: Place) -> None:
+    """Leave a meeting of processes; who keeps the store waits for the others, for a while."""
+    with contextlib.suppress(RuntimeError):
+        left = meeting.store.add("srnet/left", 1)
+        end = time.monotonic() + LEAVE_SECONDS
+        keeps = place.rank == 0 and not place.hosted
+        while keeps and left < place.world_size and time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
+            left = meeting.store.add("srnet/left", 0)
 
 
 @contextlib.contextmanager
@@ -126,8 +220,8 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _key(rank: int) -> str:
-    return f"srnet/machine/{rank}"
+def _key(guest: Guest, rank: int) -> str:
+    return f"srnet/{guest.kind}/{rank}"
 
 
 def _open(host: str, port: int, timeout: timedelta, *, local: bool) -> Meeting:
@@ -139,8 +233,8 @@ def _open(host: str, port: int, timeout: timedelta, *, local: bool) -> Meeting:
         if "EADDRINUSE" not in text and "already in use" not in text:
             raise
         raise OSError(
-            f"--dist-url tcp://{_in_url(host)}:{port}: the port {port} is in use on this machine; "
-            "choose another, the same on all machines"
+            f"tcp://{_in_url(host)}:{port}: the port {port} is in use on this machine; choose "
+            "another with --dist-url (srun: MASTER_PORT), the same on all machines"
         ) from error
     if not (local and host in ("127.0.0.1", "localhost")):
         _wait_for_address(host, store.port, timeout, "this machine, the first,")
@@ -162,30 +256,57 @@ def _wait_for_address(host: str, port: int, timeout: timedelta, who: str) -> Non
     _wait(answers, lambda: f"{who} at {address}", lambda: reason[0], timeout)
 
 
-def _sign_in(store: TCPStore, args: argparse.Namespace) -> None:
-    """Tell the others that this machine is there, and that it was started as they were."""
-    rank, here = args.machine_rank, socket.gethostname()
-    own = {"host": here, "pid": os.getpid()}
-    own |= {"num_machines": args.num_machines, "num_gpus": args.num_gpus}
+def _sign_in(store: Store, guest: Guest) -> None:
+    """Tell the others that this guest is there, and that it was started as they were."""
+    here, key = socket.gethostname(), _key(guest, guest.rank)
+    own = {"host": here, "pid": os.getpid(), "numbers": guest.numbers}
+    if guest.rank > 0:  # before it is there: the first must never count one that is then refused
+        first = json.loads(store.get(_key(guest, 0)))
+        for name, number in guest.numbers.items():
+            if number != first["numbers"].get(name):
+                raise ValueError(
+                    f"{name} {number}: the first {guest.kind} ({first['host']}) was started with "
+                    f"{first['numbers'].get(name)}; it must be the same on all"
+                )
     text = json.dumps(own)
-    found = store.compare_set(_key(rank), "", text).decode()
+    found = store.compare_set(key, "", text).decode()
     if found != text:
         other = json.loads(found)
         if other["host"] != here or process_exists(other["pid"]):
             raise ValueError(
-                f"--machine-rank {rank}: the process {other['pid']} on host {other['host']} has "
-                "joined as this machine already"
+                f"{guest.rank_name} {guest.rank}: the process {other['pid']} on host "
+                f"{other['host']} has joined as this {guest.kind} already"
             )
-        store.set(_key(rank), text)  # it was started again
-    first = json.loads(store.get(_key(0)))
-    for name in ("num_machines", "num_gpus"):
-        if own[name] != first[name]:
-            with contextlib.suppress(DistError):  # the first machine may have ended
-                store.delete_key(_key(rank))
-            raise ValueError(
-                f"--{name.replace('_', '-')} {own[name]}: the first machine ({first['host']}) was "
-                f"started with {first[name]}; it must be the same on all"
-            )
+        store.set(key, text)  # it was started again
+
+
+def _wait_for_guests(
+    meeting: Meeting, guest: Guest, *, meanwhile: Callable[[], None] | None = None
+) -> None:
+    """Wait until all have signed in.
+
+    Raises:
+        ConnectionError: the first one ended meanwhile.
+        TimeoutError: some are missing; the message has their ranks.
+    """
+    missing = list(range(guest.size))
+    several = guest.kind + ("es" if guest.kind.endswith("s") else "s")
+
+    def complete() -> bool:
+        if meanwhile is not None:
+            meanwhile()
+        missing[:] = [rank for rank in missing if not meeting.store.check([_key(guest, rank)])]
+        return not missing
+
+    try:
+        _wait(
+            complete,
+            lambda: f"{len(missing)} of {guest.size} {several} at {meeting.url}",
+            lambda: f"the {guest.rank_name.lstrip('-')} {', '.join(map(str, missing))} is missing",
+            meeting.timeout,
+        )
+    except DistError as error:
+        raise ConnectionError(f"the first {guest.kind} at {meeting.url} has ended") from error
 
 
 def _wait(

@@ -14,6 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
+from srnet.data.transfer import DeviceBatches
 from srnet.layers.image_random import seed_of
 
 from .signals import keep_working, signals_blocked
@@ -71,8 +72,8 @@ class SeededIterations(_Trainer):
 
     def _start_workers(self) -> None:
         loader = self.data_loader
-        # Detectron2's AspectRatioGroupedDataset is around a DataLoader.
-        loader = loader if isinstance(loader, DataLoader) else getattr(loader, "dataset", None)
+        # This project's loaders are around a DataLoader.
+        loader = loader.data_loader if isinstance(loader, DeviceBatches) else loader
         if isinstance(loader, DataLoader) and loader.num_workers:
             loader.worker_init_fn = partial(keep_working, loader.worker_init_fn)
         with signals_blocked():

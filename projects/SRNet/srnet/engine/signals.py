@@ -151,10 +151,15 @@ def agree_on_signal(received: int) -> int:
     return int(number)
 
 
-def wait_for_all() -> None:
-    """Wait until all processes are here, for half a minute at most."""
+def wait_for_all(*, agreed: bool) -> None:
+    """Wait until all processes are here.
+
+    Args:
+        agreed: whether all of them come. Then the first one may take its time to save a checkpoint.
+            A signal in an evaluation can reach one process alone, which waits half a minute.
+    """
     if comm.get_world_size() > 1:
-        limit = timedelta(seconds=30)
+        limit = timedelta(minutes=10) if agreed else timedelta(seconds=30)
         with contextlib.suppress(RuntimeError):
             dist.monitored_barrier(comm._get_global_gloo_group(), timeout=limit)
 
@@ -195,34 +200,59 @@ def keep_working(init: Callable[[int], None] | None, worker: int) -> None:
 def stop_signals_passed_on(processes: int) -> Iterator[None]:
     """For the parent of Detectron2's `launch`: pass stop signals on to the processes it started.
 
-    The parent waits for them, and ends with the exit status of a training that was stopped.
+    The parent waits for them, and ends with the exit status of a training that was stopped. Before
+    there are any it ends at once.
 
     Args:
         processes: how many there are on all machines; a single one runs in the parent itself, and
             nothing is done here.
 
     Raises:
-        SystemExit: the processes were stopped by a signal.
+        SystemExit: a signal came.
     """
     if processes == 1 or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        for child in multiprocessing.active_children():
+    received = 0
+
+    def pass_on(number: int) -> None:
+        nonlocal received
+        received = number
+        children = multiprocessing.active_children()
+        if not children:  # one that is being started ends with its parent
+            raise SystemExit(128 + number)
+        for child in children:
             if child.pid is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child.pid, number)
 
-    before = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS}
     try:
-        yield
+        with stop_signals_given_to(pass_on):
+            yield
     except ProcessExitedException as error:
         code = error.exit_code
         code = 128 - code if code < 0 else code  # a process that had no handler yet
         if code - 128 in STOP_SIGNALS:
             raise SystemExit(code) from error
         raise
+    if received:  # too late to stop anything
+        raise SystemExit(128 + received)
+
+
+@contextlib.contextmanager
+def stop_signals_given_to(receive: Callable[[int], None]) -> Iterator[None]:
+    """Call `receive` with the number of each stop signal; only Python's main thread can do so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        receive(number)
+
+    before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
@@ -29,12 +30,13 @@ from srnet.data import (
 )
 from srnet.evaluation import build_evaluator
 
-from .accumulation import AccumulatingTrainer
 from .averaging import WeightAverage, share_buffers
 from .best import BestCheckpoint, EarlyStopping
 from .checks import check_training
-from .divergence import FiniteAMPTrainer, FiniteTrainer, advise_after_divergence
+from .divergence import advise_after_divergence
 from .explain import tracebacks_in_files_alone, training_errors_explained
+from .first_process import Awaited
+from .iteration import IterationTrainer
 from .learning_rate import scale_learning_rate
 from .lock import check_unlocked, output_dir_locked
 from .metrics import EventsWriter, History, MetricsWriter, recent_history, restore_history
@@ -68,8 +70,8 @@ class Trainer(DefaultTrainer):
     """Train a model as its config says.
 
     The constructor is DefaultTrainer's but for two things that cannot be passed to it (0.6): the
-    checkpointer, and DDP of a model on the CPU, which refuses the device ids that
-    `create_ddp_model` hands it.
+    checkpointer, and the device ids of DDP. A model on the CPU refuses those that
+    `create_ddp_model` chooses, the ranks on the machine.
 
     A training can be resumed in three ways:
 
@@ -107,14 +109,23 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         names = parameter_names(model, optimizer)
         loader = self.build_train_loader(with_seed(cfg, seed))
-        on_cpu = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
-        model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
-        amp, parts = cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.ACCUMULATE
-        # Detectron2's AMPTrainer needs a GPU.
-        if parts > 1 or (amp and cfg.MODEL.DEVICE == "cpu"):
-            self._trainer = AccumulatingTrainer(model, loader, optimizer, parts=parts, amp=amp)
-        else:
-            self._trainer = (FiniteAMPTrainer if amp else FiniteTrainer)(model, loader, optimizer)
+        # Under srun the number of a GPU is not that of the process.
+        gpus = None if cfg.MODEL.DEVICE == "cpu" else [torch.cuda.current_device()]
+        model = create_ddp_model(
+            model,
+            broadcast_buffers=False,
+            device_ids=gpus,
+            gradient_as_bucket_view=cfg.SOLVER.DDP.GRADIENT_AS_BUCKET_VIEW,
+            static_graph=cfg.SOLVER.DDP.STATIC_GRAPH,
+        )
+        self._trainer = IterationTrainer(
+            model,
+            loader,
+            optimizer,
+            parts=cfg.SOLVER.ACCUMULATE,
+            amp=cfg.SOLVER.AMP.ENABLED,
+            precision=cfg.SOLVER.AMP.PRECISION,
+        )
         self._trainer.seed = seed
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
@@ -131,6 +142,7 @@ class Trainer(DefaultTrainer):
         self._history: History = {}
         self._signals = StopSignals()
         self._stopping = 0
+        self._agreed = False
         self._best, self._early_stopping = self._build_selection()
         self.register_hooks(self.build_hooks())
 
@@ -269,7 +281,7 @@ class Trainer(DefaultTrainer):
                 return None
             except TrainingStopped:
                 # The first process that ends makes the launcher end the others.
-                wait_for_all()
+                wait_for_all(agreed=self._agreed)
                 raise
 
     def before_train(self) -> None:
@@ -286,6 +298,7 @@ class Trainer(DefaultTrainer):
             TrainingStopped: a process received a signal.
         """
         self._stopping = agree_on_signal(self._signals.received)
+        self._agreed = bool(self._stopping)
         try:
             super().after_step()
         except EvaluationInterrupted:
@@ -368,13 +381,14 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
         """Build the training loader with the mapper of the model."""
-        return build_train_loader(cfg, build_mapper(cfg, is_train=True))
+        mapper = build_mapper(cfg, is_train=True)
+        return build_train_loader(cfg, mapper, device=cfg.MODEL.DEVICE)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
         """Build a test loader with the mapper of the model."""
         mapper = build_mapper(cfg, is_train=False)
-        return build_test_loader(cfg, dataset_name, mapper)
+        return build_test_loader(cfg, dataset_name, mapper, device=cfg.MODEL.DEVICE)
 
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
@@ -386,7 +400,8 @@ class Trainer(DefaultTrainer):
         cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
     ) -> DatasetEvaluator:
         """Build the official evaluator of a dataset."""
-        return build_evaluator(cfg, dataset_name, output_folder)
+        evaluator = build_evaluator(cfg, dataset_name, output_folder)
+        return Awaited(evaluator) if comm.get_world_size() > 1 else evaluator
 
 
 def with_seed(cfg: CfgNode, seed: int) -> CfgNode:

@@ -132,5 +132,6 @@ class ValidationLoss(HookBase):
         """Compute the losses now."""
         if self._loader is None:
             dataset = self.cfg.TEST.VALIDATION_LOSS.DATASET or self.cfg.DATASETS.TEST[0]
-            self._loader = build_validation_loader(self.cfg, dataset)
+            device = self.cfg.MODEL.DEVICE
+            self._loader = build_validation_loader(self.cfg, dataset, device=device)
         return validation_losses(self.model, self._loader)

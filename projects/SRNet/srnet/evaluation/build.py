@@ -25,7 +25,7 @@ from .semantic import CityscapesEvaluator, SemanticEvaluator
 
 
 def _sem_seg(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    return SemanticEvaluator(dataset_name, output_folder)
+    return SemanticEvaluator(dataset_name, output_folder, cfg.TEST.SEM_SEG_PREDICTIONS)
 
 
 def _cityscapes(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:

@@ -3,7 +3,9 @@
 import copy
 import glob
 import os
+import tempfile
 from collections import OrderedDict
+from pathlib import Path
 
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import CityscapesInstanceEvaluator
@@ -17,7 +19,11 @@ class CityscapesInstances(CityscapesInstanceEvaluator):
 
     `evaluateImgLists` of cityscapesscripts (2.3.0), which Detectron2 (0.6) calls, writes
     `matches.json` into the working directory whatever its arguments are. So :meth:`evaluate` calls
-    the functions that it consists of.
+    the functions that it consists of. The longest, the matching, looks at one image at a time:
+    each process matches a part of the images.
+
+    Detectron2's works on one machine only. Here each machine writes its predictions into a
+    temporary folder of its own, and receives the files of the others.
 
     Args:
         dataset_name: a registered dataset with the metadata `thing_classes` and `gt_dir`.
@@ -39,26 +45,56 @@ class CityscapesInstances(CityscapesInstanceEvaluator):
                 "them: unzip gtFine_trainvaltest.zip again"
             )
 
+    def reset(self) -> None:
+        """Make the folder of this machine."""
+        machine = comm.get_rank() // comm.get_local_size()
+        self._working_dir = tempfile.TemporaryDirectory(prefix="cityscapes_eval_")
+        folders = comm.all_gather((machine, self._working_dir.name))
+        self._temp_dir = next(folder for owner, folder in folders if owner == machine)
+        if self._temp_dir != self._working_dir.name:
+            self._working_dir.cleanup()
+
+    def _share_files(self) -> None:
+        """Bring the predictions of all machines into the folder of each."""
+        comm.synchronize()  # all files are written
+        if comm.get_local_size() == comm.get_world_size():
+            return
+        files: dict[str, bytes] = {}
+        writes = comm.get_local_rank() == 0
+        if writes:
+            files = {path.name: path.read_bytes() for path in Path(self._temp_dir).iterdir()}
+        received = comm.all_gather(files)
+        if writes:
+            for name, content in (item for part in received for item in part.items()):
+                Path(self._temp_dir, name).write_bytes(content)
+        comm.synchronize()
+
     def evaluate(self) -> OrderedDict | None:
         """Return {"segm": {"AP", "AP50"}} in percent on the main process, None on the others."""
-        comm.synchronize()
-        if comm.get_rank() > 0:
-            return None
+        self._share_files()
         import cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling as official
 
         arguments = copy.copy(official.args)
         arguments.predictionPath, arguments.predictionWalk = os.path.abspath(self._temp_dir), None
-        arguments.gtInstancesFile = os.path.join(self._temp_dir, "gtInstances.json")
+        arguments.gtInstancesFile = os.path.join(
+            self._temp_dir, f"gtInstances{comm.get_rank()}.json"
+        )
         arguments.JSONOutput = arguments.colorized = False
         arguments.quiet = True
         try:
             targets = self._targets
             if self._allow_missing:
                 targets = [path for path in targets if os.path.isfile(self._prediction(path))]
-            predictions = [official.getPrediction(path, arguments) for path in targets]
+            share = targets[comm.get_rank() :: comm.get_world_size()]
+            predictions = [official.getPrediction(path, arguments) for path in share]
             official.setInstanceLabels(arguments)
-            truth = official.getGtInstances(targets, arguments)
-            matches = official.matchGtWithPreds(predictions, targets, truth, arguments)
+            truth = official.getGtInstances(share, arguments)
+            parts = comm.gather(official.matchGtWithPreds(predictions, share, truth, arguments))
+            if not comm.is_main_process():
+                return None
+            found = {path: match for part in parts for path, match in part.items()}
+            # In the order of one process, on which sums and equal scores depend.
+            matches = {path: found[path] for path in map(os.path.abspath, targets)}
             averages = official.computeAverages(
                 official.evaluateMatches(matches, arguments), arguments
             )

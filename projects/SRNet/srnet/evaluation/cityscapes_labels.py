@@ -15,6 +15,8 @@ from srnet.data.paths import inside, written_to
 from srnet.data.read import decode, stored_size
 from srnet.extras import require_extra
 
+from .class_map import class_map
+
 PREDICTION_SUFFIX = "_pred_labelIds.png"
 NUM_CLASSES = 19
 
@@ -48,9 +50,9 @@ def write_label_ids(sem_seg: torch.Tensor, file_name: str, folder: str) -> str:
     """
     name = os.path.basename(file_name).removesuffix(IMAGE_SUFFIX) + PREDICTION_SUFFIX
     path = str(inside(folder, name))
-    train_ids = sem_seg.argmax(dim=0).to("cpu", torch.uint8).numpy()
+    label = label_ids()[class_map(sem_seg)]
     with written_to(path):
-        Image.fromarray(label_ids()[train_ids]).save(path, format="PNG")
+        Image.fromarray(label).save(path, format="PNG")
     return path
 
 

@@ -28,14 +28,38 @@ def read_metrics(path: Path) -> dict[str, dict[str, float]]:
         ValueError: it holds no evaluation.
     """
     for _, record in reversed(list(read_lines(path))):
-        tasks: dict[str, dict[str, float]] = {}
-        for key, value in record.items():
-            task, slash, metric = key.rpartition("/")
-            if slash and task not in TRAINING and isinstance(value, float):
-                tasks.setdefault(task, {})[metric] = value
+        tasks = _evaluation(record)
         if tasks:
             return tasks
     raise ValueError(f"{path} holds no evaluation")
+
+
+def read_final_metrics(path: Path) -> tuple[int, dict[str, dict[str, float]]] | None:
+    """Read the evaluation after which nothing was trained any more.
+
+    Returns:
+        Its iteration, and the metrics as :func:`read_metrics` has them. None where the training
+        went on after its last evaluation, or had none.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    records = [record for _, record in read_lines(path)]
+    last = max((record["iteration"] for record in records), default=-1)
+    for record in reversed(records):
+        if record["iteration"] == last and (tasks := _evaluation(record)):
+            return last, tasks
+    return None
+
+
+def _evaluation(record: dict) -> dict[str, dict[str, float]]:
+    """The metrics of an evaluation in a line of metrics.json, by task; empty without one."""
+    tasks: dict[str, dict[str, float]] = {}
+    for key, value in record.items():
+        task, slash, metric = key.rpartition("/")
+        if slash and task not in TRAINING and isinstance(value, float):
+            tasks.setdefault(task, {})[metric] = value
+    return tasks
 
 
 def to_markdown(tasks: dict[str, dict[str, float]]) -> str:

@@ -130,10 +130,21 @@ def read_results(run: Path, dataset: str) -> dict[str, dict[str, float]]:
             raise ValueError(f"{file} has no results of {dataset}: {error!r}") from error
     if not (run / "metrics.json").is_file():
         raise FileNotFoundError(f"{run} has no inference/{RESULTS} and no metrics.json")
-    found = read_metrics(run / "metrics.json")
-    # With several datasets a training names them before the task.
-    named = {t.removeprefix(f"{dataset}/"): m for t, m in found.items() if t.startswith(dataset)}
-    return named or found
+    return of_dataset(read_metrics(run / "metrics.json"), dataset)
+
+
+def of_dataset(tasks: Mapping[str, dict[str, float]], dataset: str) -> dict[str, dict[str, float]]:
+    """The results of a dataset in a line of metrics.json.
+
+    With several datasets a training names them before the task; with one it does not.
+
+    Args:
+        tasks: the metrics by task.
+        dataset: the name of the dataset.
+    """
+    prefix = f"{dataset}/"
+    named = {t.removeprefix(prefix): m for t, m in tasks.items() if t.startswith(prefix)}
+    return named or dict(tasks)
 
 
 def of_classes(tasks: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

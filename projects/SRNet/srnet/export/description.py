@@ -3,7 +3,8 @@
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
+
+from srnet.data.classes import known_classes
 
 from .graph import Graph
 
@@ -69,11 +70,7 @@ def _resize(cfg: CfgNode, graph: Graph) -> dict[str, int] | None:
 
 
 def _classes(cfg: CfgNode) -> dict[str, list]:
-    """The class names and colours of the first dataset that is registered with some."""
-    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
-        if name in MetadataCatalog.list():
-            metadata = MetadataCatalog.get(name).as_dict()
-            found = {key: list(metadata[key]) for key in CLASS_KEYS if metadata.get(key)}
-            if found:
-                return found
-    return {}
+    """The class names and colours as far as a data set of the config knows them."""
+    known = known_classes(cfg)
+    metadata = known.as_dict() if known else {}
+    return {key: list(metadata[key]) for key in CLASS_KEYS if metadata.get(key)}

@@ -12,11 +12,10 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from srnet.checkpoint import load_for_evaluation
+from srnet.checkpoint import load_trained_model
 from srnet.data import build_mapper
 from srnet.data.paths import check_inside_image_root
 from srnet.data.records import load_dataset
-from srnet.modeling import build_model
 from srnet.modeling.semantic import resize_map
 
 from .compare import Difference, compare
@@ -81,15 +80,12 @@ def export_model(
     path = Path(output or os.path.join(cfg.OUTPUT_DIR, "model" + target.suffix))
     if path.suffix != target.suffix:
         raise ExportError(f"--output {path}: a file of --format {kind} ends in {target.suffix}")
-    if not cfg.MODEL.WEIGHTS and cfg.MODEL.WEIGHTS_STRICT:
-        raise FileNotFoundError("no weights: end the command with MODEL.WEIGHTS and a checkpoint")
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"
-    model = build_model(cfg)
-    load_for_evaluation(cfg, model)
+    model = load_trained_model(cfg)
     inputs = read_images(cfg, images)
-    graph, step, notes = _prepare(model.eval(), target, inputs[0], size)
+    graph, step, notes = _prepare(model, target, inputs[0], size)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export_") as folder:
         written = Path(folder) / path.name

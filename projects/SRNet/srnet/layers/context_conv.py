@@ -8,6 +8,7 @@ from torch import nn
 
 from .folding import Products, folded_weight, multiply_weights, reconstruction_costs, total
 from .plain import is_plain, is_plain_tensor
+from .rates import rates_of
 from .squeeze_reasoning import SqueezeReasoning
 
 
@@ -111,7 +112,8 @@ class ContextConv(nn.Module):
         plain, folded = reconstruction_costs(
             context, conv, x.shape, keeps_products=keeps_products(conv.weight)
         )
-        return total(folded) < total(plain)
+        at = rates_of(x)
+        return total(folded, at) < total(plain, at)
 
     def _products(self, weight: torch.Tensor, weight_r: torch.Tensor) -> Products:
         if not keeps_products(weight):

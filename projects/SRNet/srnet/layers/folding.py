@@ -14,30 +14,26 @@ import torch
 from torch import nn
 
 from .precision import no_autocast, widen
+from .rates import Rates
 from .squeeze_reasoning import SqueezeReasoning
-
-PRODUCTS_PER_ELEMENT = 16
-"""Multiply-adds that take as long as moving one number to or from memory.
-
-Measured on a core of a server's CPU in fp32: 75 G multiply-adds and 4.4 G numbers a second. A GPU
-with 30 T and 4 TB/s has 30; twice the value moves the size at which both forms cost the same by
-little, for it is the multiply-adds that decide.
-"""
 
 
 class Cost(NamedTuple):
     """What a way of computing takes, apart from what all ways have in common."""
 
-    products: int
-    """Multiply-adds."""
+    convolved: int
+    """Multiply-adds in convolutions."""
+    multiplied: int
+    """Multiply-adds in matrix products, which run in at least fp32."""
     elements: int
-    """Numbers read from and written to memory by what is not a matrix product, and outputs."""
+    """Numbers read from and written to memory by what is neither, and outputs."""
 
 
-def total(cost: Cost) -> int:
-    """Both parts of a cost, in multiply-adds."""
+def total(cost: Cost, rates: Rates) -> float:
+    """A cost in the time that moving one number takes."""
     # Not a property of the tuple, which torch.compile of PyTorch 2.7 cannot trace.
-    return cost.products + PRODUCTS_PER_ELEMENT * cost.elements
+    products = cost.convolved / rates.convolution + cost.multiplied / rates.matmul
+    return products + cost.elements
 
 
 def reconstruction_costs(
@@ -69,23 +65,25 @@ def reconstruction_costs(
     product = positions * channels * reduced
     is_ghp = context.conv_c is not None
     plain = Cost(
-        products=(3 if is_ghp else 2) * product,
+        convolved=(3 if is_ghp else 2) * product,
+        multiplied=0,
         # b: made, pooled, scaled and read again; for ghp c, and b * c. Then W_R's map and the sum.
         elements=positions * ((9 if is_ghp else 5) * reduced + 4 * channels),
     )
     weight = Cost(
-        products=(images + (0 if keeps_products else 1)) * rows * channels * reduced,
+        convolved=0,
+        multiplied=(images + (0 if keeps_products else 1)) * rows * channels * reduced,
         # The permutation, the sum and the convolution's own copy.
         elements=6 * images * rows * channels,
     )
-    squeeze = Cost(products=0, elements=positions * channels)
+    squeeze = Cost(convolved=0, multiplied=0, elements=positions * channels)
     if is_ghp and context.uses_moments():
         moments = images * channels**2
-        products = positions * channels**2 * 10 // 16 + moments * reduced
-        squeeze = Cost(products, elements=6 * moments)
+        multiplied = positions * channels**2 * 10 // 16 + moments * reduced
+        squeeze = Cost(convolved=0, multiplied=multiplied, elements=6 * moments)
     elif is_ghp:
-        squeeze = Cost(products=2 * product, elements=6 * positions * reduced)
-    folded = Cost(squeeze.products + weight.products, squeeze.elements + weight.elements)
+        squeeze = Cost(convolved=2 * product, multiplied=0, elements=6 * positions * reduced)
+    folded = Cost(*(a + b for a, b in zip(squeeze, weight, strict=True)))
     return plain, folded
 
 

@@ -1,5 +1,7 @@
 """Losses over the pixels of a segmentation, exact over several processes."""
 
+import math
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -65,13 +67,17 @@ class OhemCrossEntropy(nn.Module):
         """Map logits (N, classes, H, W) and targets (N, H, W), int64, to a scalar."""
         losses = F.cross_entropy(
             logits, targets, ignore_index=self.ignore_value, reduction="none"
-        ).flatten()[(targets != self.ignore_value).flatten()]
+        ).flatten()
+        labelled = (targets != self.ignore_value).flatten()
         # -log p > -log threshold is p < threshold.
-        hard = losses.detach() > -torch.log(losses.new_tensor(self.threshold))
-        if hard.sum() < self.min_kept:
-            kept = losses.topk(min(self.min_kept, losses.numel())).values
-        else:
-            kept = losses[hard]
-        count = torch.tensor(float(kept.numel()), device=logits.device)
+        hard = labelled & (losses.detach() > -math.log(self.threshold))
+        # Both choices are computed, and no size depends on the data: the device is never waited
+        # for. A void pixel comes after all labelled ones, and its loss is 0.
+        order = losses.detach().masked_fill(~labelled, -1)
+        least = min(self.min_kept, losses.numel())
+        largest = losses[order.topk(least, sorted=False).indices].sum()
+        few = hard.sum() < self.min_kept
+        total = torch.where(few, largest, losses.masked_fill(~hard, 0).sum())
+        count = torch.where(few, labelled.sum().clamp(max=least), hard.sum()).float()
         count = mean_over_processes(count) if self.training else count
-        return kept.sum() / count.clamp(min=1)
+        return total / count.clamp(min=1)

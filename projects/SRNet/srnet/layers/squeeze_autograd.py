@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 from .precision import is_autocast_on, mean_over_positions, no_autocast
+from .rates import rates_of
 
 
 class SqueezeDense(torch.autograd.Function):
@@ -284,10 +285,10 @@ def multiply_positions(
 def takes_dense(x: torch.Tensor, reduced: int, *, is_ghp: bool) -> bool:
     """Whether the dense form of the training step is the cheaper, by the count of products.
 
-    In half precision the moments and the C x C matrices would round (1e-3 in the vector for bf16),
-    and in fp32 with them the maps would be copied: the low rank form stays. So it does on a GPU
-    whose convolutions use TF32 and whose matrix products do not, which are PyTorch's defaults:
-    there a product in a convolution is several times cheaper.
+    The dense form consists of matrix products and the low rank form of convolutions, which a device
+    may compute at another rate. In half precision the moments and the C x C matrices would round
+    (1e-3 in the vector for bf16), and in fp32 with them the maps would be copied: the low rank form
+    stays.
 
     Args:
         x: (N, C, H, W), as the products take it.
@@ -296,14 +297,13 @@ def takes_dense(x: torch.Tensor, reduced: int, *, is_ghp: bool) -> bool:
     """
     if x.dtype not in (torch.float32, torch.float64):
         return False
-    backends = torch.backends
-    if x.is_cuda and backends.cudnn.allow_tf32 and not backends.cuda.matmul.allow_tf32:
-        return False
     channels, positions = x.shape[1], x.shape[2] * x.shape[3]
     # What no position enters: W_R diag(g) W_b twice, its two gradients, and for ghp four products.
     matrices = (8 if is_ghp else 4) * channels**2 * reduced
     dense = (4.625 if is_ghp else 3) * channels**2 * positions + matrices
-    return dense < (11 if is_ghp else 7) * channels * reduced * positions
+    low_rank = (11 if is_ghp else 7) * channels * reduced * positions
+    at = rates_of(x)
+    return dense / at.matmul < low_rank / at.convolution
 
 
 def cast_for_autocast(*tensors: torch.Tensor) -> list[torch.Tensor]:

@@ -14,5 +14,4 @@ __all__ = [
     "get_checkpoint_url",
     "get_config",
     "get_config_file",
-    "published_weights",
 ]

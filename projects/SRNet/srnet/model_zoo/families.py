@@ -20,6 +20,7 @@ import detectron2.config
 from detectron2.config import CfgNode
 
 from srnet.config import add_srnet_config
+from srnet.ranges.features import DEEPLAB_RESNETS
 
 from .merging import merge_content
 from .names import CONFIGS
@@ -45,7 +46,6 @@ NOT_RESNETS = (
     "build_timm_backbone",
     "build_timm_fpn_backbone",
 )
-DEEPLAB = ("build_resnet_deeplab_backbone", "build_resnet_deeplab_context_backbone")
 RESNETS = (*PLAIN, *PLAIN.values())
 # Heads with a place for MODEL.CONTEXT, and whether inference folds the module there.
 CONTEXT_HEADS = {"FCNHead": True, "DFSegHead": True, "SRDeepLabV3PlusHead": False}
@@ -86,6 +86,10 @@ _RETINANET = _keys("it is for the meta-architecture RetinaNet", "MODEL.RETINANET
 _PANOPTIC = _keys("it is for the meta-architecture PanopticFPN", "MODEL.PANOPTIC_FPN")
 _SEMANTIC_HEAD = _keys(
     "a semantic head is part of SRSemanticSegmentor and PanopticFPN", "MODEL.SEM_SEG_HEAD"
+)
+_SEMANTIC_RESULT = _keys(
+    "SRSemanticSegmentor, SemanticSegmentor and PanopticFPN predict a class for each pixel",
+    "TEST.SEM_SEG_PREDICTIONS",
 )
 _SEMANTIC_TEST = _keys("it is for the meta-architecture SRSemanticSegmentor", "TEST.SEM_SEG")
 _CLASSIFIER = _keys(
@@ -153,8 +157,8 @@ def _backbone(name: str) -> dict[str, str]:
         keys |= _keys("choose a backbone with an FPN", "MODEL.FPN")
     if name in NOT_RESNETS:
         keys |= _keys("it is for ResNets", "MODEL.RESNETS")
-    elif name not in DEEPLAB:
-        keys |= _keys(f"choose {' or '.join(DEEPLAB)}", *_DILATED)
+    elif name not in DEEPLAB_RESNETS:
+        keys |= _keys(f"choose {' or '.join(DEEPLAB_RESNETS)}", *_DILATED)
     return keys
 
 
@@ -172,6 +176,7 @@ IGNORED: dict[str, dict[str, dict[str, str]]] = {
             **_RETINANET,
             **_PANOPTIC,
             **_SEMANTIC_TEST,
+            **_SEMANTIC_RESULT,
             **_CLASSIFIER,
             **_SEMANTIC_CROP,
             **_DETECTRON2_AUG,
@@ -189,6 +194,7 @@ IGNORED: dict[str, dict[str, dict[str, str]]] = {
             **_PANOPTIC,
             **_SEMANTIC_HEAD,
             **_SEMANTIC_TEST,
+            **_SEMANTIC_RESULT,
             **_keys("there is no test-time augmentation for it", "TEST.AUG"),
             **_keys(
                 "crops and sizes are those of INPUT.CLASSIFICATION",
@@ -239,6 +245,7 @@ def _is(value: Any) -> Callable[[Any], bool]:
 SWITCHES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("INPUT.CROP.TYPE", "INPUT.CROP.SIZE"), "INPUT.CROP.ENABLED", bool),
     (("INPUT.CROP.SINGLE_CATEGORY_MAX_AREA",), "INPUT.CROP.ENABLED", bool),
+    (("SOLVER.AMP.PRECISION",), "SOLVER.AMP.ENABLED", bool),
     (("SOLVER.EMA.DECAY", "SOLVER.EMA.PERIOD"), "SOLVER.EMA.ENABLED", bool),
     (("SOLVER.CLIP_GRADIENTS",), "SOLVER.CLIP_GRADIENTS.ENABLED", bool),
     (("TEST.BEST_CHECKPOINT.MODE",), "TEST.BEST_CHECKPOINT.METRIC", bool),

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from detectron2.config import CfgNode
 
-_brief = reprlib.Repr()
-_brief.maxstring = _brief.maxother = 80
+brief = reprlib.Repr()
+brief.maxstring = brief.maxother = 80
 
 
 def merge_content(cfg: CfgNode, content: dict, source: str) -> list[str]:
@@ -71,7 +71,7 @@ def _leaves(content: dict, node: CfgNode, source: str, prefix: str) -> Iterator[
             yield from _leaves(value, node[name], source, f"{key}.")
         else:
             raise ValueError(
-                f"{source}: {key} is a group of keys, and here it is {_brief.repr(value)}"
+                f"{source}: {key} is a group of keys, and here it is {brief.repr(value)}"
             )
 
 
@@ -91,10 +91,10 @@ def _set(cfg: CfgNode, key: str, value: object, source: str) -> None:
     except (AssertionError, ValueError, RecursionError, MemoryError):
         pass  # of another type, or brackets without end
     node[name] = before
-    given = f"{_brief.repr(value)} ({type(value).__name__})"
+    given = f"{brief.repr(value)} ({type(value).__name__})"
     raise ValueError(
         f"{source}: {key} is {given}, and it must be of the type {type(before).__name__}, as "
-        f"{_brief.repr(before)} is"
+        f"{brief.repr(before)} is"
     )
 
 

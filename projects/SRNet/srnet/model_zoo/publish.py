@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 
 from srnet.checkpoint import load_for_evaluation
 from srnet.checkpoint.files import write_safetensors
 from srnet.checkpoint.safetensors_file import sha256_of_file
+from srnet.data.classes import class_counts, known_classes
 from srnet.modeling import build_model
 
 
@@ -63,10 +63,6 @@ def halved(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def classes_of(cfg: CfgNode) -> list[str]:
-    """The names of the classes of `DATASETS.TEST`; none where it is empty."""
-    metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if cfg.DATASETS.TEST else None
-    for kind in ("stuff_classes", "thing_classes", "classes"):
-        found = getattr(metadata, kind, None)
-        if found:
-            return list(found)
-    return []
+    """The names of the classes: of Panoptic FPN those of stuff; none where they are not known."""
+    known = known_classes(cfg)
+    return list(known.get([*class_counts(cfg)][-1])) if known else []

@@ -1,56 +1,47 @@
 """What a model's classes are called, how they are coloured, and their ids in the data set."""
 
+import json
 import os
 
 from detectron2.config import CfgNode
-from detectron2.data import Metadata, MetadataCatalog
-from torchvision.models import ResNet18_Weights
+from detectron2.data import Metadata
 
-from srnet.data.datasets.image_folder import list_classes
-from srnet.data.datasets.imagenet import imagenet_synsets
+from srnet.checkpoint.places import find_place
+from srnet.checkpoint.safetensors_file import read_metadata
+from srnet.data.classes import class_counts, named_classes
 from srnet.visualization.scene import with_colors
 
 
 def classes_of(cfg: CfgNode) -> Metadata:
-    """The classes of a model, as the data sets of its config name them.
+    """The classes of a model, as :func:`.named_classes`, with a colour for each."""
+    return with_colors(named_classes(cfg))
 
-    The first of `DATASETS.TEST` and `DATASETS.TRAIN` counts that has as many classes as the model.
-    Where none has, the classes are "class 0", "class 1", ...
 
-    Returns:
-        `thing_classes`, `stuff_classes` and their colours as far as the model has such classes;
-        `classes` of a classifier.
+def check_trained_classes(cfg: CfgNode, classes: Metadata) -> None:
+    """Refuse weights of other classes than the config's; a file of `srnet export` names its own.
+
+    Args:
+        cfg: `MODEL.WEIGHTS_STRICT` False allows them.
+        classes: what :func:`classes_of` returned.
+
+    Raises:
+        ValueError: as many, with other names or in another order; the message has the first one.
     """
-    counts = class_counts(cfg)
-    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
-        known = MetadataCatalog.get(name).as_dict()
-        if "classes" in counts:
-            known["classes"] = class_names(name, known.get("image_folder", ""))
-        if all(len(known.get(key) or ()) == count for key, count in counts.items()):
-            return with_colors(Metadata(**known))
-    named = {key: [f"class {i}" for i in range(count)] for key, count in counts.items()}
-    return with_colors(Metadata(**named))
-
-
-def class_counts(cfg: CfgNode) -> dict[str, int]:
-    """The kinds of classes that a model has, by their key in the metadata, and how many."""
-    stuff = {"stuff_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES}
-    things = {"thing_classes": cfg.MODEL.ROI_HEADS.NUM_CLASSES}
-    kinds = {
-        "ImageClassifier": {"classes": cfg.MODEL.CLASSIFIER.NUM_CLASSES},
-        "PanopticFPN": {**things, **stuff},
-        "SRSemanticSegmentor": stuff,
-        "SemanticSegmentor": stuff,
-    }
-    return kinds.get(cfg.MODEL.META_ARCHITECTURE, things)
-
-
-def class_names(dataset: str, folder: str) -> list[str]:
-    """The classes of a classification data set; ImageNet's as in "n01440764 tench"."""
-    if dataset.startswith("imagenet_"):
-        names = ResNet18_Weights.IMAGENET1K_V1.meta["categories"]  # in the order of the synsets
-        return [" ".join(pair) for pair in zip(imagenet_synsets(), names, strict=True)]
-    return list_classes(folder) if os.path.isdir(folder) else []
+    path = find_place(cfg.MODEL.WEIGHTS).path
+    if not (cfg.MODEL.WEIGHTS_STRICT and path.endswith(".safetensors") and os.path.isfile(path)):
+        return
+    trained = json.loads(read_metadata(path).get("classes", "[]"))
+    kinds = [list(classes.get(key) or ()) for key in class_counts(cfg)]
+    others = [names for names in kinds if len(names) == len(trained)]
+    if not others or trained in others:
+        return
+    pairs = zip(others[0], trained, strict=True)
+    here, there = next(pair for pair in pairs if pair[0] != pair[1])
+    raise ValueError(
+        f"{path} was trained for other classes: {there!r} where the data set of the config has "
+        f"{here!r}; name its own data set in DATASETS.TEST, or set MODEL.WEIGHTS_STRICT False to "
+        "use the config's names"
+    )
 
 
 def category_ids(classes: Metadata, kind: str) -> list[int]:

@@ -9,17 +9,14 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from PIL import Image
-from torch import nn
 
-from srnet.checkpoint import load_for_evaluation
-from srnet.checkpoint.places import find_place
+from srnet.checkpoint import load_trained_model
 from srnet.data import ClassificationMapper, build_mapper
-from srnet.data.read import read_rgb, to_rgb
+from srnet.data.read import read_rgb, to_rgb, upright
 from srnet.model_zoo import default_model, get_cfg
 from srnet.model_zoo.published import checkpoint_url, resolve_weights
-from srnet.modeling import build_model
 
-from .classes import classes_of
+from .classes import check_trained_classes, classes_of
 
 
 class Predictor:
@@ -47,7 +44,8 @@ class Predictor:
     Raises:
         FileNotFoundError: the config or the weights are missing.
         RuntimeError: the weights do not fit, or none are given.
-        ValueError: the config is wrong, or its model needs proposals.
+        ValueError: the config is wrong, its model needs proposals, or the weights say that they are
+            of other classes.
     """
 
     def __init__(
@@ -64,8 +62,9 @@ class Predictor:
                 "MODEL.LOAD_PROPOSALS is True, and a picture has no proposals: choose a model that "
                 "finds its own"
             )
-        self.model = load_model(self.cfg)
+        self.model = load_trained_model(self.cfg)
         self.classes = classes_of(self.cfg)
+        check_trained_classes(self.cfg, self.classes)
         self._mapper: Any = build_mapper(self.cfg, is_train=False)
 
     def __call__(self, image: str | os.PathLike | np.ndarray | Image.Image) -> dict:
@@ -165,30 +164,12 @@ def set_confidence(cfg: CfgNode, score: float) -> CfgNode:
     return cfg
 
 
-def load_model(cfg: CfgNode) -> nn.Module:
-    """Build the model of a config with its weights, for inference.
-
-    Raises:
-        FileNotFoundError: `MODEL.WEIGHTS` is empty or no file.
-        RuntimeError: they are not the model's.
-    """
-    weights = cfg.MODEL.WEIGHTS
-    if not weights:
-        raise FileNotFoundError("no weights: end the command with MODEL.WEIGHTS and a checkpoint")
-    path = find_place(weights).path
-    if "://" not in path and not os.path.isfile(path):
-        raise FileNotFoundError(f"the checkpoint MODEL.WEIGHTS={weights} is missing")
-    model = build_model(cfg)
-    load_for_evaluation(cfg, model)
-    return model.eval()
-
-
 def as_rgb(image: str | os.PathLike | np.ndarray | Image.Image) -> Image.Image:
     """A picture as 8-bit RGB; see :meth:`Predictor.__call__` for what is taken."""
     if isinstance(image, str | os.PathLike):
         return read_rgb(image)
     if isinstance(image, Image.Image):
-        return to_rgb(image, "the PIL image")
+        return to_rgb(upright(image), "the PIL image")
     if not isinstance(image, np.ndarray):
         raise TypeError(
             f"a {type(image).__name__} is no picture: give a path, an array or a PIL image"

@@ -10,15 +10,14 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
+from srnet.checkpoint import load_trained_model
 from srnet.data import build_mapper
+from srnet.data.classes import class_counts
 from srnet.data.paths import check_inside_image_root, inside
 from srnet.data.read import read_image
 from srnet.data.records import load_dataset
 from srnet.visualization.scene import SceneVisualizer, legend_of, metadata_with_colors
 from srnet.visualization.sheet import draw_sheet
-
-from .classes import class_counts
-from .predictor import load_model
 
 SHEET_ROWS = 12
 
@@ -98,7 +97,7 @@ def visualize(
 
 def _predictor(cfg: CfgNode) -> Any:
     """From a dataset's record to a model's output; None for an image that is passed over."""
-    model, mapper = load_model(cfg), build_mapper(cfg, is_train=False)
+    model, mapper = load_trained_model(cfg), build_mapper(cfg, is_train=False)
 
     def predict(record: dict) -> dict | None:
         inputs = mapper(record)
@@ -142,8 +141,8 @@ def titles_of(configs: Sequence[str], weights: Sequence[str]) -> list[str]:
     raise ValueError(f"two models are the same: {', '.join(weights)}")
 
 
-def choose_records(dataset: str, num: int, images: Sequence[str]) -> list[dict]:
-    """The images to draw, as dataset records.
+def choose_records(dataset: str, num: int | None, images: Sequence[str]) -> list[dict]:
+    """The images to draw, as dataset records: those given, or `num` of the dataset (None for all).
 
     Raises:
         FileNotFoundError: a given image, or the dataset, is missing.
@@ -155,5 +154,10 @@ def choose_records(dataset: str, num: int, images: Sequence[str]) -> list[dict]:
     if images:
         return [{"file_name": path} for path in images]
     records: Any = load_dataset(dataset, labelled=False)
-    chosen = np.linspace(0, len(records) - 1, min(num, len(records)))
-    return [records[int(i)] for i in chosen.round()]
+    return spread_evenly(records, num)
+
+
+def spread_evenly(records: Sequence[dict], num: int | None) -> list[dict]:
+    """Choose `num` of the records, the first and the last among them; all for None or too many."""
+    count = len(records) if num is None else min(num, len(records))
+    return [records[int(i)] for i in np.linspace(0, len(records) - 1, count).round()]

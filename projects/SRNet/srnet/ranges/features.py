@@ -7,12 +7,8 @@ from detectron2.config import CfgNode
 
 from .values import Range
 
-RESNETS = (
-    "build_resnet_backbone",
-    "build_resnet_context_backbone",
-    "build_resnet_deeplab_backbone",
-    "build_resnet_deeplab_context_backbone",
-)
+DEEPLAB_RESNETS = ("build_resnet_deeplab_backbone", "build_resnet_deeplab_context_backbone")
+RESNETS = ("build_resnet_backbone", "build_resnet_context_backbone", *DEEPLAB_RESNETS)
 RESNET_PYRAMIDS = ("build_resnet_fpn_backbone", "build_resnet_context_fpn_backbone")
 DFNETS = ("build_dfnet_backbone", "build_dfnet_context_backbone")
 

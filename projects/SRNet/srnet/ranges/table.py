@@ -17,6 +17,7 @@ from srnet.layers.squeeze_reasoning import SQUEEZES
 
 from .custom import CUSTOM_DATASETS
 from .features import (
+    DEEPLAB_RESNETS,
     RESNET_PYRAMIDS,
     RESNETS,
     backbone_features,
@@ -98,6 +99,24 @@ def _freeze_at_holds(value: Any, cfg: CfgNode | None) -> bool:
     return number(0, 5 if resnet else 7, whole=True).holds(value, cfg)
 
 
+def _depth_holds(value: Any, cfg: CfgNode | None) -> bool:
+    # Detectron2's builder for DeepLab has bottleneck blocks alone.
+    deeplab = cfg is not None and cfg.MODEL.BACKBONE.NAME in DEEPLAB_RESNETS
+    return DEPTH.holds(value, cfg) and not (deeplab and value in BASIC_DEPTHS)
+
+
+def _with_bottlenecks(element: Range, basic: Any) -> Range:
+    """`element`, and in a ResNet of basic blocks nothing but `basic` (Detectron2's builder)."""
+
+    def holds(value: Any, cfg: CfgNode | None) -> bool:
+        resnet = cfg is not None and cfg.MODEL.BACKBONE.NAME in (*RESNETS, *RESNET_PYRAMIDS)
+        if resnet and cfg is not None and cfg.MODEL.RESNETS.DEPTH in BASIC_DEPTHS:
+            return bool(value == basic)
+        return element.holds(value, cfg)
+
+    return Range(f"{element.allowed} ({basic} at depth 18 or 34)", holds)
+
+
 def _loss_holds(value: Any, cfg: CfgNode | None) -> bool:
     if cfg is not None and cfg.MODEL.SEM_SEG_HEAD.NAME in ("DeepLabV3Head", "DeepLabV3PlusHead"):
         return one_of("cross_entropy", "hard_pixel_mining").holds(value, cfg)
@@ -120,6 +139,8 @@ def _semantic_features_hold(value: Any, cfg: CfgNode | None) -> bool:
 
 
 RETURNED = "the backbone returns"
+BASIC_DEPTHS = (18, 34)
+DEPTH = one_of(*BASIC_DEPTHS, 50, 101, 152)
 CROP_TYPE = one_of("absolute", "absolute_range", "relative", "relative_range")
 WINDOW = each(POSITIVE, exactly=2)
 HEAD_FEATURES = features_of(backbone_features, _is(SEMANTIC), what=RETURNED)
@@ -141,13 +162,16 @@ RANGES: dict[str, Range] = {
         _freeze_at_holds,
         "whole number",
     ),
-    "MODEL.RESNETS.DEPTH": one_of(18, 34, 50, 101, 152),
+    "MODEL.RESNETS.DEPTH": Range(
+        f"{DEPTH.allowed} (50, 101 or 152 for {' and '.join(DEEPLAB_RESNETS)})", _depth_holds
+    ),
     "MODEL.RESNETS.OUT_FEATURES": each(one_of("stem", "res2", "res3", "res4", "res5"), at_least=1),
-    "MODEL.RESNETS.NUM_GROUPS": POSITIVE,
+    "MODEL.RESNETS.NUM_GROUPS": _with_bottlenecks(POSITIVE, 1),
     "MODEL.RESNETS.WIDTH_PER_GROUP": POSITIVE,
     "MODEL.RESNETS.NORM": NORM,
     "MODEL.RESNETS.RES4_DILATION": one_of(1, 2),
-    "MODEL.RESNETS.RES5_DILATION": one_of(1, 2, 4),
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": _with_bottlenecks(POSITIVE, 64),
+    "MODEL.RESNETS.RES5_DILATION": _with_bottlenecks(one_of(1, 2, 4), 1),
     "MODEL.RESNETS.RES5_MULTI_GRID": each(POSITIVE, exactly=3),
     "MODEL.RESNETS.STEM_TYPE": one_of("basic", "deeplab"),
     "MODEL.DFNET.VARIANT": one_of("v1", "v2"),
@@ -256,6 +280,7 @@ RANGES: dict[str, Range] = {
     "SOLVER.IMS_PER_BATCH": POSITIVE,
     "SOLVER.REFERENCE_WORLD_SIZE": NATURAL,
     "SOLVER.ACCUMULATE": POSITIVE,
+    "SOLVER.AMP.PRECISION": one_of("", "float16", "bfloat16"),
     "SOLVER.BASE_LR": ABOVE_ZERO,
     "SOLVER.BASE_LR_BATCH": NATURAL,
     "SOLVER.BASE_LR_END": NOT_NEGATIVE,

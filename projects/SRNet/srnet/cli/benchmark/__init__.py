@@ -8,6 +8,7 @@ COMMANDS = {
     "sliding": "Sliding windows, ours and the plain loop of published code",
     "predict": "Images a second through srnet predict, and through the network alone",
     "loading": "Images a second that one core reads, ours and torchvision's",
+    "samples": "Augmentation of a training sample, ours and of whole images",
     "annotations": "Reading annotations with their checks, and Detectron2's loader",
 }
 

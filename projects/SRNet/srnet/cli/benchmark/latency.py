@@ -13,7 +13,14 @@ import argparse
 import json
 from pathlib import Path
 
-from srnet.cli.arguments import add_config, add_device, add_size, at_least, choose_device
+from srnet.cli.arguments import (
+    add_config,
+    add_device,
+    add_repeats,
+    add_size,
+    at_least,
+    choose_device,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,12 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--compile", action="store_true", help="use torch.compile")
     parser.add_argument("--train", action="store_true", help="measure training steps")
-    parser.add_argument(
-        "--warmup", type=at_least(0), default=10, metavar="N", help="runs before (default: 10)"
-    )
-    parser.add_argument(
-        "--repeats", type=at_least(1), default=50, metavar="N", help="timed runs (default: 50)"
-    )
+    add_repeats(parser, warmup=10, repeats=50)
     add_device(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all times (s) to FILE")
 

@@ -10,7 +10,7 @@ Examples:
 import argparse
 from pathlib import Path
 
-from srnet.cli.arguments import add_device, add_size, at_least, choose_device
+from srnet.cli.arguments import add_device, add_repeats, add_size, at_least, choose_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,12 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure each module between the two 3x3 convolutions of the head",
     )
     parser.add_argument("--forward-only", action="store_true", help="no training steps")
-    parser.add_argument(
-        "--warmup", type=at_least(0), default=0, metavar="N", help="more runs before (default: 0)"
-    )
-    parser.add_argument(
-        "--repeats", type=at_least(1), default=3, metavar="N", help="timed runs (default: 3)"
-    )
+    add_repeats(parser, warmup=0, repeats=3, before="more runs before")
     parser.add_argument(
         "--reference",
         metavar="NAME",

@@ -7,7 +7,7 @@ Example:
 
 import argparse
 
-from srnet.cli.arguments import add_config, add_device, add_size, at_least, choose_device
+from srnet.cli.arguments import add_config, add_device, add_repeats, add_size, choose_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,12 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_size(parser, default="1024x2048", help="size of the image")
     add_size(parser, "--window", default="769x769", help="size of the windows")
     add_size(parser, "--stride", default="513x513", help="vertical and horizontal step")
-    parser.add_argument(
-        "--warmup", type=at_least(0), default=1, metavar="N", help="runs before (default: 1)"
-    )
-    parser.add_argument(
-        "--repeats", type=at_least(1), default=5, metavar="N", help="timed runs (default: 5)"
-    )
+    add_repeats(parser, warmup=1, repeats=5)
     add_device(parser)
 
 

@@ -9,6 +9,7 @@ from detectron2.data import transforms as T
 
 from srnet.ranges import check_keys
 
+from ..resized_crop import ResizedCrop
 from ..transforms import PadToSize
 from .base import ImageMapper, read_checked
 
@@ -24,23 +25,21 @@ def build_semantic_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmenta
         if not cfg.INPUT.MIN_SIZE_TEST:
             return []
         return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
-    augmentations = [
-        T.ResizeShortestEdge(
-            cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
-        )
-    ]
+    resize = T.ResizeShortestEdge(
+        cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
+    )
+    augmentations: list[T.Augmentation] = [resize]
     crop, ignore_value = cfg.INPUT.CROP, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
     if crop.ENABLED:
         if crop.SINGLE_CATEGORY_MAX_AREA < 1:
-            augmentations.append(
-                T.RandomCrop_CategoryAreaConstraint(
-                    crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, ignore_value
-                )
+            draw = T.RandomCrop_CategoryAreaConstraint(
+                crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, ignore_value
             )
         else:
             # Not FixedSizeCrop: it draws one number for both axes, so its crops lie on the image's
             # diagonal.
-            augmentations.append(T.RandomCrop(crop.TYPE, crop.SIZE))
+            draw = T.RandomCrop(crop.TYPE, crop.SIZE)
+        augmentations = [ResizedCrop(resize, draw)]
         if crop.PAD and crop.TYPE == "absolute":
             augmentations.append(PadToSize(crop.SIZE, cfg.MODEL.PIXEL_MEAN, ignore_value))
     check_keys(cfg, "INPUT.RANDOM_FLIP")
@@ -51,7 +50,10 @@ def build_semantic_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmenta
 
 
 class SemanticSegmentationMapper(ImageMapper):
-    """Map a dataset dict to "image" (3, H, W), float32, and in training "sem_seg" (H, W), int64.
+    """Map a dataset dict to "image" (3, H, W), and in training "sem_seg" (H, W), int64.
+
+    Images are uint8. They are float32 where they are padded, with a mean that is no whole number,
+    and in formats that are no 8 bits a channel.
 
     Args:
         is_train: whether to read the label.
@@ -113,8 +115,15 @@ class SemanticSegmentationMapper(ImageMapper):
         )
         augmented = T.AugInput(image, sem_seg=label)
         self.augmentations(augmented)
-        image = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
-        dataset_dict["image"] = torch.as_tensor(image).float()
-        if label is not None:
-            dataset_dict["sem_seg"] = torch.as_tensor(augmented.sem_seg.astype(np.int64))
-        return dataset_dict
+        return {**dataset_dict, **to_sample(augmented)}
+
+
+def to_sample(augmented: T.AugInput) -> dict[str, torch.Tensor]:
+    """The tensors of an image and its label, as :class:`SemanticSegmentationMapper` has them."""
+    image = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
+    sample = {"image": torch.as_tensor(image)}
+    if image.dtype != np.uint8:
+        sample["image"] = sample["image"].float()
+    if augmented.sem_seg is not None:
+        sample["sem_seg"] = torch.as_tensor(augmented.sem_seg.astype(np.int64))
+    return sample

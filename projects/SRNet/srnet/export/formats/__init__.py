@@ -20,7 +20,8 @@ def find_format(name: str) -> Format:
         ModuleNotFoundError: what it needs is not installed.
     """
     if name not in FORMATS:
-        raise ValueError(f"--format {name} is unknown: choose one of {', '.join(FORMATS)}")
+        known = ", ".join([*FORMATS, "safetensors"])
+        raise ValueError(f"--format {name} is unknown: choose one of {known}")
     found: Format = importlib.import_module(f"{__name__}.{FORMATS[name]}").FORMAT
     found.check_installed()
     return found

@@ -147,6 +147,33 @@ class TimmBackbone(Backbone):
         maps = dict(zip(self._names, self.body(x), strict=True))
         return {name: maps[name] for name in self._shapes}
 
+    def before_context(self, place: str, images: torch.Tensor) -> torch.Tensor:
+        """Map images (N, 3, H, W) to what the context module at the end of a stage gets.
+
+        Args:
+            place: the name of the stage's sequence here, as "body.blocks.4".
+            images: normalised images.
+
+        Raises:
+            ValueError: the network does not run its parts in the order in which it has them.
+        """
+        x, module = images, self.body
+        for step in [*place.split(".")[1:], "context"]:
+            for name, part in module.named_children():
+                if name == step:
+                    module = part
+                    break
+                x = part(x)
+        maps = dict(zip(self._names, self.body(images), strict=True))
+        stage = next(n for n, known in self._places.items() if f"body.{known}" == place)
+        after = module(x)
+        if after.shape != maps[stage].shape or not torch.allclose(after, maps[stage], 1e-3, 1e-3):
+            raise ValueError(
+                f"the map before {place}.context cannot be read: this timm network does not run "
+                "its parts one after another"
+            )
+        return x
+
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each feature that is returned."""
         return self._shapes

@@ -30,15 +30,19 @@ def resize_map(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 class PixelLosses:
     """The forward pass of a head: predictions, or the losses against a label a pixel.
 
-    A class defines :meth:`predict`, and :meth:`predict_auxiliary` and `aux_loss_weight` if it has
-    an auxiliary head; it has `loss`, from logits (N, classes, H, W) and targets (N, H, W) to a
-    scalar, and `loss_weight`.
+    A class defines :meth:`before_context` and :meth:`predict`, and :meth:`predict_auxiliary` and
+    `aux_loss_weight` if it has an auxiliary head; it has `loss`, from logits (N, classes, H, W) and
+    targets (N, H, W) to a scalar, and `loss_weight`.
     """
 
     training: bool
     loss: nn.Module
     loss_weight: float
     aux_loss_weight: float
+
+    def before_context(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The map (N, C, h, w) that the context module of the head works on."""
+        raise NotImplementedError
 
     def predict(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """Map features to logits (N, classes, h, w), at the head's own stride."""

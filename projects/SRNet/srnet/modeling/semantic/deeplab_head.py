@@ -71,14 +71,16 @@ class SRDeepLabV3PlusHead(PixelLosses, DeepLabV3PlusHead):
         arguments["loss"] = build_pixel_loss(cfg)
         return arguments
 
+    def before_context(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The output of the ASPP."""
+        name = self.in_features[-1]
+        return self.aspp_dropout(self.decoder[name]["project_conv"](features[name]))
+
     def predict(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """Map features to logits (N, classes, h, w), at the stride of the finest feature."""
-        y = None
-        for name in reversed(self.in_features):
+        y = self.context(self.before_context(features))
+        for name in reversed(self.in_features[:-1]):
             stage = self.decoder[name]
             x = stage["project_conv"](features[name])
-            if y is None:
-                y = self.context(self.aspp_dropout(x))
-            else:
-                y = stage["fuse_conv"](torch.cat([x, resize_map(y, x.shape[-2:])], dim=1))
+            y = stage["fuse_conv"](torch.cat([x, resize_map(y, x.shape[-2:])], dim=1))
         return self.predictor(y)

@@ -78,10 +78,14 @@ class DFSegHead(SemanticHead):
             **cls.base_arguments(cfg),
         }
 
+    def before_context(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The last map of the backbone."""
+        return features[self.in_features[-1]]
+
     def predict(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """Map features to logits (N, classes, h, w), at the stride of the finest feature."""
-        maps = [features[name] for name in self.in_features]
-        x = self.context_conv(maps.pop(), self.context, self.laterals[-1])
+        maps = [features[name] for name in self.in_features[:-1]]
+        x = self.context_conv(self.before_context(features), self.context, self.laterals[-1])
         maps = [lateral(x) for lateral, x in zip(self.laterals[:-1], maps, strict=True)]
         for finer, fusion in zip(reversed(maps), self.fusions, strict=True):
             x = fusion(torch.cat([resize_map(x, finer.shape[-2:]), finer], dim=1))

@@ -98,15 +98,20 @@ class FCNHead(SemanticHead):
             **cls.base_arguments(cfg),
         }
 
+    def before_context(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The output of the first 3x3 convolution; without the two, the feature itself."""
+        x = features[self.in_feature]
+        return x if self.conv1 is None else self.conv1(x)
+
     def predict(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """Map features to logits (N, classes, h, w), at the stride of `in_feature`."""
-        x = features[self.in_feature]
-        if self.conv1 is None:
+        x = self.before_context(features)
+        if self.conv2 is None:
             if self.training and self.dropout.p:
                 x = x if self.context is None else self.context(x)
                 return self.classifier(self.dropout(x))
             return self.context_conv(x, self.context, self.classifier)
-        x = self.context_conv(self.conv1(x), self.context, self.conv2)
+        x = self.context_conv(x, self.context, self.conv2)
         return self.classifier(self.dropout(x))
 
     def predict_auxiliary(self, features: dict[str, torch.Tensor]) -> torch.Tensor | None:
