@@ -3,7 +3,10 @@
 import multiprocessing
 import os
 import signal
+import socket
+import struct
 import sys
+from multiprocessing.connection import Connection
 
 import pytest
 import torch
@@ -147,6 +150,21 @@ def test_a_killed_worker(root, sets, tmp_path):
     trainer.register_hooks([Kill()])
     with pytest.raises(RuntimeError, match=r"DATALOADER.NUM_WORKERS 1, .*CLASSIFICATION.SIZE 32"):
         trainer.train()
+
+
+def test_a_worker_that_is_killed_while_it_sends(root):
+    """The connection is reset in the middle, which has an errno as a full disk has."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        receiver = socket.create_connection(server.getsockname())
+        sender, _ = server.accept()
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sender.close()
+    with (
+        Connection(receiver.detach()) as connection,
+        pytest.raises(RuntimeError, match=r"a worker of the data loader .*SOLVER.IMS_PER_BATCH"),
+        training_errors_explained(config(root)),
+    ):
+        connection.recv_bytes()
 
 
 @pytest.mark.parametrize(

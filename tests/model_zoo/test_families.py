@@ -309,7 +309,8 @@ def test_the_configs_of_the_zoo_have_no_option_that_waits(name, caplog):
         (("TEST.AUG.ENABLED", True), "evaluate with Detectron2's own train_net.py"),
         (
             (
-                *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.WIDTH_PER_GROUP", 8),
+                *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64),
+                *("MODEL.RESNETS.WIDTH_PER_GROUP", 8),
                 *("MODEL.ROI_HEADS.NAME", "StandardROIHeads"),
             ),
             "MODEL.RESNETS.WIDTH_PER_GROUP is 8, and a ResNet of basic blocks ignores it",

@@ -61,7 +61,8 @@ def written_to(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.filename is not None:
+        no_file = isinstance(error, ConnectionError)  # a process or a machine at the other end
+        if no_file or error.errno is None or error.filename is not None:
             raise
         raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
 
