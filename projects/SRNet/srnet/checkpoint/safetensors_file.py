@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,12 +26,9 @@ def read_safetensors(path: str) -> dict[str, dict]:
     Raises:
         CheckpointError: it is damaged: cut off, or its tensors are not those that were written.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
+    with _opened(path) as file:
+        metadata = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if TENSORS in metadata:
         found = hash_of(tensors)
         if found != metadata[TENSORS]:
@@ -44,17 +42,19 @@ def read_safetensors(path: str) -> dict[str, dict]:
 
 def read_metadata(path: str) -> dict[str, str]:
     """The texts of a file by name, without its tensors; see :func:`read_safetensors` for errors."""
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[safe_open]:
     try:
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
+            yield file
     except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: str, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is a damaged or cut safetensors file ({error}): copy or download it again"
-    )
+        raise CheckpointError(
+            f"{path} is a damaged or cut safetensors file ({error}): copy or download it again"
+        ) from error
 
 
 def safetensors_bytes(state: Mapping[str, torch.Tensor], **metadata: str) -> bytes:

@@ -118,9 +118,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="GPUs on each machine, one process each; without GPUs, processes (default: 1)",
     )
-    parser.add_argument(
-        "--num-machines", type=at_least(1), default=1, metavar="N", help="machines (default: 1)"
-    )
+    add_count(parser, "--num-machines", 1, "machines")
     parser.add_argument(
         "--machine-rank",
         type=at_least(0),
@@ -168,19 +166,20 @@ def add_repeats(
     parser: argparse.ArgumentParser, *, warmup: int, repeats: int, before: str = "runs before"
 ) -> None:
     """Add --warmup and --repeats with their defaults; `before` is what the first one says."""
+    add_count(parser, "--warmup", warmup, before, least=0)
+    add_count(parser, "--repeats", repeats, "timed runs")
+
+
+def add_count(
+    parser: argparse.ArgumentParser, option: str, default: int, help: str, *, least: int = 1
+) -> None:
+    """Add an option for a number of things, `least` or more; the help ends with the default."""
     parser.add_argument(
-        "--warmup",
-        type=at_least(0),
-        default=warmup,
+        option,
+        type=at_least(least),
+        default=default,
         metavar="N",
-        help=f"{before} (default: {warmup})",
-    )
-    parser.add_argument(
-        "--repeats",
-        type=at_least(1),
-        default=repeats,
-        metavar="N",
-        help=f"timed runs (default: {repeats})",
+        help=f"{help} (default: {default})",
     )
 
 

@@ -19,7 +19,7 @@ Examples:
 import argparse
 import time
 
-from .arguments import add_config, add_device, at_least, choose_device, share
+from .arguments import add_config, add_count, add_device, at_least, choose_device, share
 
 FORMS = ("pictures", "labels", "coco", "panoptic", "csv")
 
@@ -61,13 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images of one size that are predicted at once (default: 8 on a GPU, 1 on a CPU)",
     )
-    parser.add_argument(
-        "--num-workers",
-        type=at_least(1),
-        default=2,
-        metavar="N",
-        help="threads that read, and as many that draw and write (default: 2)",
-    )
+    add_count(parser, "--num-workers", 2, "threads that read, and as many that draw and write")
     add_device(parser)
 
 

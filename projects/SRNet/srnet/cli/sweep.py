@@ -15,7 +15,7 @@ import argparse
 import re
 from pathlib import Path
 
-from .arguments import at_least
+from .arguments import add_count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,9 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table", action="store_true", help="train nothing; print and write what has ended"
     )
-    parser.add_argument(
-        "--num-gpus", type=at_least(1), default=1, metavar="N", help="GPUs of each run (default: 1)"
-    )
+    add_count(parser, "--num-gpus", 1, "GPUs of each run")
 
 
 def shard(text: str) -> tuple[int, int]:

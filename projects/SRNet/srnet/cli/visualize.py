@@ -12,7 +12,7 @@ Examples:
 
 import argparse
 
-from .arguments import add_config, at_least
+from .arguments import add_config, add_count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="a registered dataset (default: the first in DATASETS.TEST)",
     )
-    parser.add_argument(
-        "--num", type=at_least(1), default=8, metavar="N", help="images of the dataset (default: 8)"
-    )
+    add_count(parser, "--num", 8, "images of the dataset")
     parser.add_argument(
         "--input", nargs="+", default=[], metavar="IMAGE", help="draw these files, without truth"
     )

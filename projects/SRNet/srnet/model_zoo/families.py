@@ -20,7 +20,7 @@ import detectron2.config
 from detectron2.config import CfgNode
 
 from srnet.config import add_srnet_config
-from srnet.ranges.features import DEEPLAB_RESNETS
+from srnet.ranges.features import BASIC_DEPTHS, DEEPLAB_RESNETS
 
 from .merging import merge_content
 from .names import CONFIGS
@@ -360,7 +360,7 @@ def _combinations(cfg: CfgNode) -> Iterator[tuple[str, str, str]]:
         advice = "set it to PrecomputedProposals"
         name = f"MODEL.PROPOSAL_GENERATOR.NAME {model.PROPOSAL_GENERATOR.NAME}"
         yield "MODEL.LOAD_PROPOSALS", name, advice
-    if backbone in RESNETS and model.RESNETS.DEPTH in (18, 34):
+    if backbone in RESNETS and model.RESNETS.DEPTH in BASIC_DEPTHS:
         yield "MODEL.RESNETS.WIDTH_PER_GROUP", "a ResNet of basic blocks", REMOVE
     if known_head and not _has_batch_norm(cfg):
         yield (

@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 
 from .values import Range
 
+BASIC_DEPTHS = (18, 34)  # of ResNets without bottlenecks
 DEEPLAB_RESNETS = ("build_resnet_deeplab_backbone", "build_resnet_deeplab_context_backbone")
 RESNETS = ("build_resnet_backbone", "build_resnet_context_backbone", *DEEPLAB_RESNETS)
 RESNET_PYRAMIDS = ("build_resnet_fpn_backbone", "build_resnet_context_fpn_backbone")

@@ -17,6 +17,7 @@ from srnet.layers.squeeze_reasoning import SQUEEZES
 
 from .custom import CUSTOM_DATASETS
 from .features import (
+    BASIC_DEPTHS,
     DEEPLAB_RESNETS,
     RESNET_PYRAMIDS,
     RESNETS,
@@ -93,10 +94,13 @@ def _stride_holds(value: Any, cfg: CfgNode | None) -> bool:
     return not WINDOW.holds(window, cfg) or (value[0] <= window[0] and value[1] <= window[1])
 
 
+def _has_resnet(cfg: CfgNode | None) -> bool:
+    return cfg is not None and cfg.MODEL.BACKBONE.NAME in (*RESNETS, *RESNET_PYRAMIDS)
+
+
 def _freeze_at_holds(value: Any, cfg: CfgNode | None) -> bool:
     # The other backbones check it themselves; Detectron2's ResNets freeze what they have.
-    resnet = cfg is not None and cfg.MODEL.BACKBONE.NAME in (*RESNETS, *RESNET_PYRAMIDS)
-    return number(0, 5 if resnet else 7, whole=True).holds(value, cfg)
+    return number(0, 5 if _has_resnet(cfg) else 7, whole=True).holds(value, cfg)
 
 
 def _depth_holds(value: Any, cfg: CfgNode | None) -> bool:
@@ -109,8 +113,7 @@ def _with_bottlenecks(element: Range, basic: Any) -> Range:
     """`element`, and in a ResNet of basic blocks nothing but `basic` (Detectron2's builder)."""
 
     def holds(value: Any, cfg: CfgNode | None) -> bool:
-        resnet = cfg is not None and cfg.MODEL.BACKBONE.NAME in (*RESNETS, *RESNET_PYRAMIDS)
-        if resnet and cfg is not None and cfg.MODEL.RESNETS.DEPTH in BASIC_DEPTHS:
+        if cfg is not None and _has_resnet(cfg) and cfg.MODEL.RESNETS.DEPTH in BASIC_DEPTHS:
             return bool(value == basic)
         return element.holds(value, cfg)
 
@@ -139,7 +142,6 @@ def _semantic_features_hold(value: Any, cfg: CfgNode | None) -> bool:
 
 
 RETURNED = "the backbone returns"
-BASIC_DEPTHS = (18, 34)
 DEPTH = one_of(*BASIC_DEPTHS, 50, 101, 152)
 CROP_TYPE = one_of("absolute", "absolute_range", "relative", "relative_range")
 WINDOW = each(POSITIVE, exactly=2)

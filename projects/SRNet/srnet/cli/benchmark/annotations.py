@@ -10,7 +10,7 @@ Example:
 
 import argparse
 
-from srnet.cli.arguments import at_least
+from srnet.cli.arguments import add_count, at_least
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images in the file (default: 118287, those of train2017)",
     )
-    parser.add_argument(
-        "--rounds", type=at_least(1), default=3, metavar="N", help="rounds of each (default: 3)"
-    )
+    add_count(parser, "--rounds", 3, "rounds of each")
     parser.add_argument(
         "--processes",
         type=at_least(1),

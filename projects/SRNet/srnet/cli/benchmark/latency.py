@@ -15,10 +15,10 @@ from pathlib import Path
 
 from srnet.cli.arguments import (
     add_config,
+    add_count,
     add_device,
     add_repeats,
     add_size,
-    at_least,
     choose_device,
 )
 
@@ -28,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument("--compare", metavar="CONFIG", help="a second model, measured in turns")
     add_size(parser, default="1024x2048", help="size of the image")
-    parser.add_argument(
-        "--batch", type=at_least(1), default=1, metavar="N", help="images in a batch (default: 1)"
-    )
+    add_count(parser, "--batch", 1, "images in a batch")
     parser.add_argument(
         "--half", action="store_true", help="weights and maps in fp16 (on a CPU bf16)"
     )

@@ -8,18 +8,14 @@ Example:
 
 import argparse
 
-from srnet.cli.arguments import add_config, at_least
+from srnet.cli.arguments import add_config, add_count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `srnet benchmark loading`."""
     add_config(parser)
-    parser.add_argument(
-        "--images", type=at_least(1), default=200, metavar="N", help="images a round (default: 200)"
-    )
-    parser.add_argument(
-        "--rounds", type=at_least(1), default=5, metavar="N", help="rounds of each (default: 5)"
-    )
+    add_count(parser, "--images", 200, "images a round")
+    add_count(parser, "--rounds", 5, "rounds of each")
 
 
 def run(args: argparse.Namespace) -> None:

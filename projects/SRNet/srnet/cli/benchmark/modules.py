@@ -10,7 +10,7 @@ Examples:
 import argparse
 from pathlib import Path
 
-from srnet.cli.arguments import add_device, add_repeats, add_size, at_least, choose_device
+from srnet.cli.arguments import add_count, add_device, add_repeats, add_size, choose_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,12 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--modules", nargs="+", metavar="NAME", choices=NAMES, help=f"some of {', '.join(NAMES)}"
     )
-    parser.add_argument(
-        "--channels", type=at_least(1), default=512, metavar="N", help="channels (default: 512)"
-    )
-    parser.add_argument(
-        "--batch", type=at_least(1), default=1, metavar="N", help="maps in a batch (default: 1)"
-    )
+    add_count(parser, "--channels", 512, "channels")
+    add_count(parser, "--batch", 1, "maps in a batch")
     parser.add_argument(
         "--dtype", choices=DTYPES, default="fp32", help="of weights and maps (default: fp32)"
     )

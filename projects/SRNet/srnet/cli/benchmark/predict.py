@@ -10,7 +10,7 @@ Example:
 
 import argparse
 
-from srnet.cli.arguments import add_config, add_device, add_size, at_least, choose_device
+from srnet.cli.arguments import add_config, add_count, add_device, add_size, choose_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input", nargs="+", default=[], metavar="INPUT", help="images or folders of images"
     )
     add_size(parser, default="360x480", help="size of the drawn pictures")
-    parser.add_argument(
-        "--images", type=at_least(1), default=50, metavar="N", help="images a round (default: 50)"
-    )
+    add_count(parser, "--images", 50, "images a round")
     parser.add_argument(
         "--save",
         nargs="+",
@@ -30,19 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORM",
         help="what is written, as of 'srnet predict' (default: what programs read)",
     )
-    parser.add_argument(
-        "--batch-size", type=at_least(1), default=1, metavar="N", help="batch (default: 1)"
-    )
-    parser.add_argument(
-        "--num-workers",
-        type=at_least(1),
-        default=2,
-        metavar="N",
-        help="threads that read, and as many that write (default: 2)",
-    )
-    parser.add_argument(
-        "--rounds", type=at_least(1), default=5, metavar="N", help="rounds of each (default: 5)"
-    )
+    add_count(parser, "--batch-size", 1, "batch")
+    add_count(parser, "--num-workers", 2, "threads that read, and as many that write")
+    add_count(parser, "--rounds", 5, "rounds of each")
     add_device(parser)
 
 

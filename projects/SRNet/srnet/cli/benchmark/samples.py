@@ -9,19 +9,15 @@ Example:
 
 import argparse
 
-from srnet.cli.arguments import add_config, add_size, at_least
+from srnet.cli.arguments import add_config, add_count, add_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `srnet benchmark samples`."""
     add_config(parser)
     add_size(parser, default="1024x2048", help="size of the image")
-    parser.add_argument(
-        "--images", type=at_least(1), default=20, metavar="N", help="a round (default: 20)"
-    )
-    parser.add_argument(
-        "--rounds", type=at_least(1), default=5, metavar="N", help="rounds of each (default: 5)"
-    )
+    add_count(parser, "--images", 20, "a round")
+    add_count(parser, "--rounds", 5, "rounds of each")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -9,15 +9,13 @@ Example:
 
 import argparse
 
-from srnet.cli.arguments import add_config, at_least
+from srnet.cli.arguments import add_config, add_count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `srnet data browse`."""
     add_config(parser)
-    parser.add_argument(
-        "--num", type=at_least(1), default=16, metavar="N", help="samples (default: 16)"
-    )
+    add_count(parser, "--num", 16, "samples")
     parser.add_argument(
         "--output", metavar="DIR", help="folder for the sheets (default: OUTPUT_DIR/browse)"
     )
