@@ -13,27 +13,8 @@ the mask head on maps as ROIAlign gives them, and Panoptic FPN's semantic head w
 import pytest
 import torch
 from fake_gpu import build_on_cpu, fake_gpu, move
+from gpu_models import CAMVID, CLASSIFIERS, DETECTORS, PRECISIONS, SEMANTIC
 from torch._subclasses.fake_tensor import DataDependentOutputException
-
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-CAMVID = "CamVid-SemanticSegmentation"
-SEMANTIC = {
-    "DF-Seg": (f"{CAMVID}/dfnet_v1.yaml",),
-    "DF-Seg with SR": (f"{CAMVID}/dfnet_v1_SR.yaml",),
-    "FCN": ("Cityscapes-SemanticSegmentation/fcn_R_50.yaml",),
-    "FCN with SR": ("Cityscapes-SemanticSegmentation/srnet_R_50.yaml",),
-}
-CLASSIFIERS = {
-    "ResNet": ("ImageNet-Classification/resnet_18.yaml",),
-    "ResNet with SR": ("ImageNet-Classification/resnet_18_SR.yaml",),
-    "DFNet with SR": ("ImageNet-Classification/dfnet_v1_SR.yaml",),
-}
-DETECTORS = {
-    "Mask R-CNN": ("quick_schedules/mask_rcnn_R_18_FPN.yaml",),
-    "Mask R-CNN with SR": ("quick_schedules/mask_rcnn_R_18_FPN_SR.yaml",),
-    "Panoptic FPN": ("quick_schedules/panoptic_fpn_R_18.yaml",),
-    "Panoptic FPN with SR": ("quick_schedules/panoptic_fpn_R_18_SR.yaml",),
-}
 
 
 def in_precisions(models):
@@ -65,7 +46,7 @@ def check_losses(losses):
 
 @in_precisions(SEMANTIC)
 def test_semantic_models(monkeypatch, name, precision):
-    model = build_on_cpu(*SEMANTIC[name])
+    model = build_on_cpu(SEMANTIC[name])
     with fake_gpu(monkeypatch, precision):
         move(model)
         check_losses(model([sample(), sample(64, 96)]))
@@ -77,7 +58,7 @@ def test_semantic_models(monkeypatch, name, precision):
 
 @in_precisions(CLASSIFIERS)
 def test_classifiers(monkeypatch, name, precision):
-    model = build_on_cpu(*CLASSIFIERS[name])
+    model = build_on_cpu(CLASSIFIERS[name])
     with fake_gpu(monkeypatch, precision):
         move(model)
         check_losses(model([sample(), sample()]))
@@ -85,7 +66,7 @@ def test_classifiers(monkeypatch, name, precision):
 
 @in_precisions(DETECTORS)
 def test_the_parts_of_detectors_that_depend_on_no_values(monkeypatch, name, precision):
-    model = build_on_cpu(*DETECTORS[name])
+    model = build_on_cpu(DETECTORS[name])
     with fake_gpu(monkeypatch, precision):
         move(model)
         images = model.preprocess_image([sample(), sample(64, 96)])
