@@ -3,13 +3,14 @@
 import pytest
 import torch
 from srnet.layers import SqueezeReasoning
+from srnet.layers.context_conv import ContextConv
 from srnet.layers.folding import reconstruction_costs, total
 from srnet.layers.rates import Rates, rates_of, uses_tf32
-from srnet.layers.squeeze_autograd import takes_dense
+from srnet.layers.squeeze_autograd import saves_enough, takes_dense
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-SLOW = Rates(30, 30)  # a GPU without TF32
+SLOW = Rates(22, 22)  # a GPU without TF32
 MATMUL = torch.backends.cuda.matmul
 CONV = torch.backends.cudnn.conv if hasattr(torch.backends.cudnn, "conv") else None
 
@@ -95,3 +96,23 @@ def test_the_new_way_to_set_tf32_is_read():
     finally:
         MATMUL.fp32_precision, CONV.fp32_precision = before
     assert (uses_tf32("convolution"), uses_tf32("matmul")) == (True, False)
+
+
+def test_small_maps_are_left_to_autograd_on_a_gpu(on_gpu):
+    assert not saves_enough(on_gpu(1, 2048, 25, 38))
+    assert not saves_enough(on_gpu(4, 512, 90, 90, dtype=torch.half))  # 31 MiB
+    assert saves_enough(on_gpu(4, 512, 96, 96))  # 72 MiB
+    assert saves_enough(torch.empty(1, 8, 4, 4))
+
+
+def test_a_gpu_folds_one_image_alone(on_gpu, monkeypatch):
+    for module in ("context_conv", "plain"):  # fake ones are none
+        monkeypatch.setattr(f"srnet.layers.{module}.is_plain_tensor", lambda x: True)
+    with torch.device("meta"):
+        context = SqueezeReasoning(512, squeeze="gap").eval()
+        conv = nn.Conv2d(512, 512, 3, padding=1)
+    chosen = ContextConv()
+    with torch.inference_mode():
+        folds = [chosen.folds(on_gpu(n, 512, 256, 256), context, conv) for n in (1, 2)]
+    assert folds == [True, False]
+    assert ContextConv(True).folds(on_gpu(2, 512, 8, 8), context, conv)

@@ -17,12 +17,12 @@ CPU = 16
 Measured on a core of a server in fp32: 75 G multiply-adds and 4.4 G numbers a second. Twice the
 value moves the size of map at which two forms cost the same by little.
 """
-CUDA_CORES = 30
-"""The same of a GPU in fp32: 25 to 40 by the data sheets of A100 (9.7 T multiply-adds and 0.39 T
-numbers a second) and H100 (33 T and 0.84 T). Not measured here."""
-TENSOR_CORES = 200
-"""The same in TF32 with numbers of 4 bytes and in half precision with 2: 200 (A100: 78 T and 0.39 T
-a second, 156 T and 0.78 T) to 300 (H100) by the data sheets."""
+CUDA_CORES = 22
+"""The same of a GPU in fp32. Measured on an H200 (MODEL_ZOO.md, "The modules on a GPU"): 22.1 T
+multiply-adds and 1.02 T numbers a second. By the data sheets an A100 has 25 and an H100 40."""
+TENSOR_CORES = 150
+"""The same in TF32 with numbers of 4 bytes and in half precision with 2. Measured on an H200: 149
+and 147 (151 T and 288 T multiply-adds a second)."""
 
 
 class Rates(NamedTuple):

@@ -19,6 +19,7 @@ from .squeeze_autograd import (
     SqueezeDense,
     cast_for_autocast,
     keeps_graph,
+    saves_enough,
     second_moments,
     takes_dense,
 )
@@ -39,7 +40,8 @@ class SqueezeReasoning(nn.Module):
     its predictions until it is trained.
 
     Training keeps no map for the backward pass but ``x`` and ``y`` (see `squeeze_autograd.py`):
-    19.93 MB at 512 channels and 96 x 96, where the paper has 110.75 MB (Table IV).
+    19.93 MB at 512 channels and 96 x 96, where the paper has 110.75 MB (Table IV). On a GPU that
+    holds for maps of 64 MiB and more; smaller ones are left to autograd, which is faster there.
 
     Args:
         channels: C, the channels of the map.
@@ -147,6 +149,7 @@ class SqueezeReasoning(nn.Module):
             keeps_graph()
             and is_plain_tensor(x)
             and x.dim() == 4
+            and saves_enough(x)
             and self.is_plain()
             and not is_transformed(x, *self.parameters())
         )

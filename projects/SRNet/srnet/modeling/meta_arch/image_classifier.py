@@ -138,7 +138,9 @@ class ImageClassifier(nn.Module):
         else:
             target = torch.tensor([x["class_index"] for x in batched_inputs])
         loss = F.cross_entropy(
-            logits.float(), target.to(self.device), label_smoothing=self.label_smoothing
+            logits.float(),
+            target.to(self.device, non_blocking=True),
+            label_smoothing=self.label_smoothing,
         )
         return {"loss_cls": loss}
 
